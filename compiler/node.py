@@ -1,0 +1,102 @@
+"""What a plan is made of: one node type, tensors with symbolic sizes, parameters with their start values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..dsl.source import Span
+from .dims import Dim, product
+
+Kind = Literal["float", "int", "bool"]
+Value = tuple[str, int]
+"""One output of a node: its name and the index of the output."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Shape and kind; the number of bytes of a float follows from the precision of the run."""
+
+    shape: tuple[Dim, ...]
+    kind: Kind = "float"
+
+    @property
+    def elements(self) -> Dim:
+        """Number of elements."""
+        return product(self.shape)
+
+    def __str__(self) -> str:
+        text = "[" + ", ".join(str(d) for d in self.shape) + "]"
+        return text if self.kind == "float" else self.kind + text
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A trained tensor (or a buffer, `trained=False`) that an op owns.
+
+    `name` is the last part of its path as torch names it ("weight"); `init` is "normal(0.02)", "zeros", "ones",
+    "kaiming" (fan-in, ReLU) or "constant(2.6592)".
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    init: str = "zeros"
+    trained: bool = True
+    decays: bool = True
+    kind: Kind = "float"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a body.
+
+    `op` is a key of `OPS`, or one of
+    - "input": a tensor of the body's signature, `outputs[0]` its type;
+    - "call": runs the body `body` once; owns that body's parameters under `label`;
+    - "repeat": runs `body` `count` times; the first `attrs["carried"]` inputs are replaced by the body's results
+      each time and are the node's outputs, the other inputs are the same each time; iteration `i` owns the body's
+      parameters under `label.i`.
+    `share` is the label path (from the root of the model) of the call whose parameters this one uses.
+    `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Tensor, ...]
+    span: Span
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    label: str | None = None
+    share: tuple[str, ...] | None = None
+    body: str | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss, metric or exit of the model: `value` is in the body "forward"."""
+
+    kind: Literal["loss", "metric", "exit"]
+    name: str
+    value: Value
+    weight: float
+    span: Span
+
+
+@dataclass(frozen=True)
+class Body:
+    """A block made concrete: nodes in program order, inputs first; equal calls share one body.
+
+    `name` is unique in the plan ("forward", "layer", "self_attention", "self_attention_2" ...); `block` is the
+    block's name in the spec. `legend` names sizes for readers: (("D", 256, "dim"), ...).
+    """
+
+    name: str
+    block: str
+    nodes: tuple[Node, ...]
+    results: tuple[Value, ...]
+    span: Span
+    legend: tuple[tuple[str, Dim, str], ...] = ()

@@ -1,0 +1,54 @@
+"""The plan: one networkx graph per body; the only form that passes and templates see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from .node import Body, Node, Objective, Tensor, Value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bodies by name ("forward" is the model).
+
+    `graphs[name]` is a MultiDiGraph in program order: node attribute "node" is the `Node`, an edge u -> v with key k
+    carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
+    `sizes` binds the symbolic sizes of this run (B, S).
+    """
+
+    name: str
+    graphs: dict[str, nx.MultiDiGraph]
+    results: dict[str, tuple[Value, ...]]
+    objectives: tuple[Objective, ...]
+    bodies: dict[str, Body]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def nodes(self, body: str) -> tuple[Node, ...]:
+        """The nodes of a body in program order."""
+        graph = self.graphs[body]
+        return tuple(graph.nodes[name]["node"] for name in graph)
+
+    def tensor(self, body: str, value: Value) -> Tensor:
+        """Type of a value."""
+        node: Node = self.graphs[body].nodes[value[0]]["node"]
+        return node.outputs[value[1]]
+
+
+def build_plan(
+    name: str, bodies: dict[str, Body], objectives: tuple[Objective, ...], sizes: dict[str, int]
+) -> Plan:
+    """The plan of lowered bodies."""
+    graphs = {body.name: _graph(body) for body in bodies.values()}
+    results = {body.name: body.results for body in bodies.values()}
+    return Plan(name, graphs, results, objectives, bodies, sizes)
+
+
+def _graph(body: Body) -> nx.MultiDiGraph:
+    graph = nx.MultiDiGraph(name=body.name, body=body)
+    for node in body.nodes:
+        graph.add_node(node.name, node=node)
+        for index, (source, output) in enumerate(node.inputs):
+            graph.add_edge(source, node.name, key=index, output=output)
+    return graph
