@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
 from .node import Body, Node, Objective, Tensor, Value
+
+if TYPE_CHECKING:
+    Graph = nx.MultiDiGraph[str]
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Plan:
     """
 
     name: str
-    graphs: dict[str, nx.MultiDiGraph]
+    graphs: dict[str, Graph]
     results: dict[str, tuple[Value, ...]]
     objectives: tuple[Objective, ...]
     bodies: dict[str, Body]
@@ -36,17 +40,15 @@ class Plan:
         return node.outputs[value[1]]
 
 
-def build_plan(
-    name: str, bodies: dict[str, Body], objectives: tuple[Objective, ...], sizes: dict[str, int]
-) -> Plan:
+def build_plan(name: str, bodies: dict[str, Body], objectives: tuple[Objective, ...], sizes: dict[str, int]) -> Plan:
     """The plan of lowered bodies."""
     graphs = {body.name: _graph(body) for body in bodies.values()}
     results = {body.name: body.results for body in bodies.values()}
     return Plan(name, graphs, results, objectives, bodies, sizes)
 
 
-def _graph(body: Body) -> nx.MultiDiGraph:
-    graph = nx.MultiDiGraph(name=body.name, body=body)
+def _graph(body: Body) -> Graph:
+    graph: Graph = nx.MultiDiGraph(name=body.name, body=body)
     for node in body.nodes:
         graph.add_node(node.name, node=node)
         for index, (source, output) in enumerate(node.inputs):

@@ -251,9 +251,7 @@ class Profile:
     name_span: Span
 
 
-Statement = (
-    Setting | Binding | Let | Import | Block | Repeat | If | Return | Objective | Extern | Section | Profile
-)
+Statement = Setting | Binding | Let | Import | Block | Repeat | If | Return | Objective | Extern | Section | Profile
 
 
 @dataclass(frozen=True)
