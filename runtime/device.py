@@ -1,0 +1,68 @@
+"""Where a run computes, in which precision, and how much memory it took."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def choose() -> torch.device:
+    """The CUDA GPU where there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def describe(device: torch.device) -> str:
+    """A name for people: the GPU's, or how many threads the CPU computes with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether float32 products on a GPU may round their factors to TF32 (10 bits of mantissa)."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed  # on by default in PyTorch, unlike the line above
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """Why `torch.compile` cannot work here, or None where it can."""
+    compilers = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
+    if not any(shutil.which(name) for name in compilers):
+        return f"none of {', '.join(compilers)} is installed"
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not header.is_file():
+        return f"Python's header files are not installed ({header})"
+    if device.type == "cuda":
+        try:
+            import triton  # noqa: F401
+        except ImportError:
+            return "triton is not installed"
+    return None
+
+
+def compiled(function: Callable[P, T], device: torch.device, **options: Any) -> Callable[P, T]:
+    """`torch.compile(function)`, or the function itself, with the reason said, where nothing can compile it."""
+    reason = missing_compiler(device)
+    if reason is None:
+        return torch.compile(function, **options)
+    print(f"runs uncompiled, slower: {reason}", file=sys.stderr)
+    return function
+
+
+def memory_peak(device: torch.device) -> int:
+    """Most bytes held so far: by tensors on a GPU, by the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

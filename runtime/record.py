@@ -1,0 +1,123 @@
+"""What a run leaves to look at: a progress line, `metrics.jsonl`, TensorBoard files and a plot of the loss."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import cache, console
+from .errors import RunError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+SMOOTH = 0.9  # share of the past in the running mean of a step's seconds
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line cut short by a crash is left out."""
+    records: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+class Record:
+    """Records of one run in `folder`; `per_step` counts the `unit` (tokens or samples) that a step consumes.
+
+    A run that goes on from step `start` drops what an earlier one had recorded beyond it.
+    """
+
+    def __init__(
+        self, folder: Path, steps: int, per_step: int, unit: str, start: int = 0, tensorboard: bool = True
+    ) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.steps, self.per_step, self.unit = steps, per_step, unit
+        self.line = console.Line()
+        self._seconds: float | None = None  # running mean of one step's time
+        self._text = ""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
+            with cache.creating(self.path) as temporary:
+                temporary.write_text("".join(kept), "utf-8")
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)  # one line at a time
+        except OSError as error:
+            raise RunError(f"cannot record the run in {folder}: {error.strerror}") from error
+        self._board = _board(folder / "tensorboard", start) if tensorboard else None
+        self._last = time.perf_counter()
+
+    def step(self, step: int, loss: float, rate: float, norm: float | None = None, **more: float) -> None:
+        """Records one optimizer step; `step` counts those done, so the first is 1."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        # The first step also compiles and warms up: it says nothing about the others.
+        self._seconds = seconds if self._seconds is None or step <= 2 else self._mean(seconds)
+        speed = self.per_step / seconds
+        values = {"loss": loss, "rate": rate, **({} if norm is None else {"gradient_norm": norm}), **more}
+        self._write(step, "train", {**values, f"{self.unit}_per_second": speed})
+        if self.line.due() or step == self.steps:
+            self.line.update(self._progress(step, loss, rate, norm))
+
+    def _mean(self, seconds: float) -> float:
+        return SMOOTH * (self._seconds or seconds) + (1.0 - SMOOTH) * seconds
+
+    def _progress(self, step: int, loss: float, rate: float, norm: float | None) -> str:
+        average = self._seconds or 0.0
+        width = len(str(self.steps))
+        parts = [
+            f"step {step:>{width}}/{self.steps}",
+            f"loss {loss:.4f}",
+            f"{console.count(self.per_step / average)} {self.unit}/s",
+            f"lr {rate:.2e}",
+            *([] if norm is None else [f"norm {norm:.2f}"]),
+            f"{console.duration((self.steps - step) * average)} left",
+        ]
+        return "   ".join(parts)
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Records means over the validation samples; their time is not counted as training."""
+        self._write(step, "validation", values)
+        shown = "   ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.line.note(f"step {step:>{len(str(self.steps))}}/{self.steps}   validation: {shown}")
+        self.resume_clock()
+
+    def note(self, text: str) -> None:
+        """Says something that stays above the progress line."""
+        self.line.note(text)
+
+    def resume_clock(self) -> None:
+        """Leaves out of the speed what was done since the last step (an evaluation, a checkpoint)."""
+        self._last = time.perf_counter()
+
+    def _write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def close(self, title: str = "") -> Path | None:
+        """Ends the files and draws `loss.png`; its path, or None when nothing was recorded."""
+        self.line.end()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+        records = read(self.path)
+        if not records:
+            return None
+        from . import plot
+
+        return plot.loss_curve(records, self.path.with_name("loss.png"), title)
+
+
+def _board(folder: Path, start: int) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=start + 1)

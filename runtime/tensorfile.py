@@ -1,0 +1,90 @@
+"""Files of tensors in the safetensors format, written straight to the disk and hashed on the way.
+
+The library's `save` needs a second copy of all tensors in memory and its `save_file` hides why the disk refused; the
+format is a length, a JSON header and the bytes, so it is written here and read by the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import Tensor
+
+KINDS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes tensors and forces them to the disk; the SHA-256 of what was written. `OSError` as the system gives it."""
+    header: dict[str, object] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    return _write(path, [len(text).to_bytes(8, "little") + text], tensors.values())
+
+
+def write_json(path: Path, value: object) -> str:
+    """Writes a value as JSON and forces it to the disk; the SHA-256 of what was written."""
+    return _write(path, [(json.dumps(value, indent=2) + "\n").encode()], ())
+
+
+def _write(path: Path, chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    with path.open("xb", buffering=0) as file:
+        for chunk in chunks:
+            _write_all(file.fileno(), memoryview(chunk))
+            digest.update(chunk)
+        for tensor in tensors:
+            data = _bytes(tensor).data
+            _write_all(file.fileno(), data)
+            digest.update(data)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """The tensor's bytes, without a copy where it lies on the CPU in one piece."""
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return raw
+
+
+def _write_all(handle: int, data: memoryview) -> None:
+    """One write may take fewer bytes than it was given; the next one then says why."""
+    while len(data):
+        data = data[os.write(handle, data) :]
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU."""
+    return safetensors.torch.load_file(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Forces a folder's entries to the disk, so that a rename in it survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
