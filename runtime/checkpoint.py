@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class Position:
 
     step: int = 0  # optimizer steps done
     samples: int = 0  # training samples consumed
-    best: dict[str, float] = field(default_factory=dict)  # best value of each validation metric so far
+    best_loss: float | None = None  # lowest validation loss so far
 
 
 class Checkpoints:
@@ -74,11 +74,12 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             self._report(position.step, error)
             return False
+        console.LINE.note(f"checkpoint written: {self.path(position.step)}")
         self._drop_old()
         return True
 
     def _write(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-        state = {**asdict(position), "plan": self.plan, "torch": torch.__version__}
+        state = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
         files = {
             MODEL: tensorfile.write(folder / MODEL, model_tensors(model)),
             TRAINING: tensorfile.write(folder / TRAINING, {**optimizer_tensors(model, optimizer), **random_states()}),
@@ -91,7 +92,7 @@ class Checkpoints:
     def _report(self, step: int, error: OSError) -> None:
         steps = self.steps()
         last = f"the last good one is of step {steps[-1]}" if steps else "there is none yet"
-        console.Line().note(
+        console.LINE.note(
             f"warning: the checkpoint of step {step} was not written: {error.strerror or error} ({self.folder}); "
             f"{last}; training goes on"
         )
@@ -104,8 +105,11 @@ class Checkpoints:
         for step in self.steps()[: -self.keep]:
             # Renamed first: a crash while its files are being removed must not leave half a checkpoint by that name.
             doomed = self.folder / f"{UNFINISHED}{step:08}-old"
-            self.path(step).rename(doomed)
-            shutil.rmtree(doomed)
+            try:
+                self.path(step).rename(doomed)
+                shutil.rmtree(doomed)
+            except OSError as error:
+                console.LINE.note(f"warning: the old checkpoint {self.path(step)} stays: {error.strerror}")
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Position:
         """Loads the newest good checkpoint into the model, the optimizer and the random generators.
@@ -117,7 +121,7 @@ class Checkpoints:
             reason = damage(self.path(step))
             if reason is None:
                 return self._load(self.path(step), model, optimizer)
-            console.Line().note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
+            console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
             self._set_aside(step)
         if steps:
             raise RunError(
@@ -128,15 +132,23 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder / f"{DAMAGED}{self.path(step).name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        self.path(step).rename(aside)
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path(step).rename(aside)
+        except OSError as error:
+            raise RunError(f"the damaged checkpoint {self.path(step)} cannot be set aside: {error.strerror}") from error
 
     def _load(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> Position:
         state = json.loads((path / STATE).read_text("utf-8"))
         weights = tensorfile.read(path / MODEL)
         _refuse_other_model(path, model_tensors(model), weights)
+        if optimizer is not None and state["optimizer"] != type(optimizer).__name__:
+            raise RunError(
+                f"{path} was written by a run with {state['optimizer']}, but this one uses {type(optimizer).__name__}. "
+                "Use another run folder"
+            )
         if state["plan"] != self.plan:
-            console.Line().note(f"note: {path} was written by another plan of the same model; the run goes on from it")
+            console.LINE.note(f"note: {path} was written by another plan of the same model; the run goes on from it")
         with torch.no_grad():
             for name, tensor in model_tensors(model).items():
                 tensor.copy_(weights[name])
@@ -144,7 +156,7 @@ class Checkpoints:
             training = tensorfile.read(path / TRAINING)
             set_optimizer(model, optimizer, training)
             set_random_states(training)
-        return Position(state["step"], state["samples"], state["best"])
+        return Position(state["step"], state["samples"], state["best_loss"])
 
 
 def damage(path: Path) -> str | None:

@@ -6,33 +6,38 @@ import shutil
 import sys
 import time
 
+ON_TERMINAL, ELSEWHERE = 0.1, 10.0  # least seconds between two updates
+
 
 class Line:
-    """A progress line on standard output; `every` is the least number of seconds between two updates."""
+    """The line of standard output that progress is shown on, and the lines above it that stay."""
 
-    def __init__(self, terminal: bool | None = None) -> None:
-        self.terminal = sys.stdout.isatty() if terminal is None else terminal
-        self.every = 0.1 if self.terminal else 10.0
-        self._shown = 0.0
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
         self._open = False
+
+    @property
+    def terminal(self) -> bool:
+        """Whether someone watches, rather than a file being written."""
+        return sys.stdout.isatty()
 
     def due(self) -> bool:
         """Whether enough time has passed for another update."""
-        return time.monotonic() - self._shown >= self.every
+        return time.monotonic() - self._shown >= (ON_TERMINAL if self.terminal else ELSEWHERE)
 
     def update(self, text: str) -> None:
-        """Shows `text` in place of the last update."""
+        """Shows `text` in place of the last update; where nothing can be rewritten, as a line of its own."""
         self._shown = time.monotonic()
-        if self.terminal:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stdout.write("\r\x1b[K" + text[:width])
-        else:
-            sys.stdout.write(text + "\n")
+        if not self.terminal:
+            self.note(text)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        sys.stdout.write("\r\x1b[K" + text[:width])
         sys.stdout.flush()
-        self._open = self.terminal
+        self._open = True
 
     def note(self, text: str) -> None:
-        """Writes lines that stay, above the progress line."""
+        """Writes lines that stay, in place of the progress line."""
         sys.stdout.write(("\r\x1b[K" if self._open else "") + text + "\n")
         sys.stdout.flush()
         self._open = False
@@ -40,13 +45,12 @@ class Line:
     def end(self) -> None:
         """Leaves the last update standing."""
         if self._open:
-            self.note_break()
-
-    def note_break(self) -> None:
-        """Ends the line that is being rewritten."""
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+            sys.stdout.write("\n")
+            sys.stdout.flush()
         self._open = False
+
+
+LINE = Line()  # standard output has one
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from . import console
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -54,7 +56,7 @@ def compiled(function: Callable[P, T], device: torch.device, **options: Any) -> 
     reason = missing_compiler(device)
     if reason is None:
         return torch.compile(function, **options)
-    print(f"runs uncompiled, slower: {reason}", file=sys.stderr)
+    console.LINE.note(f"runs uncompiled and slower: {reason}")
     return function
 
 

@@ -92,7 +92,6 @@ def pack(documents: Documents, tokenizer: Tokenizer, sequence: int, seed: int, d
 
 def _encode(documents: Documents, tokenizer: Tokenizer, path: Path, kind: np.dtype[np.uint16 | np.uint32]) -> None:
     """Writes each document's ids and the end-of-text id, showing progress."""
-    line = console.Line()
     done, tokens = 0, 0
     with path.open("wb") as file:
         for texts in _by_size(documents, ENCODE_CHARACTERS):
@@ -101,9 +100,9 @@ def _encode(documents: Documents, tokenizer: Tokenizer, path: Path, kind: np.dty
             ids = np.fromiter(flat, kind)
             file.write(ids.data)
             done, tokens = done + len(texts), tokens + len(ids)
-            if line.due():
-                line.update(f"encoding {documents.source}: {done:,} of {len(documents):,} documents")
-    line.note(f"{documents.source}: {done:,} documents encoded as {tokens:,} tokens")
+            if console.LINE.due():
+                console.LINE.update(f"encoding {documents.source}: {done:,} of {len(documents):,} documents")
+    console.LINE.note(f"{documents.source}: {done:,} documents encoded as {tokens:,} tokens")
 
 
 def _by_size(documents: Documents, characters: int) -> Iterator[list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,7 @@ class Record:
     ) -> None:
         self.path = folder / "metrics.jsonl"
         self.steps, self.per_step, self.unit = steps, per_step, unit
-        self.line = console.Line()
-        self._seconds: float | None = None  # running mean of one step's time
-        self._text = ""
+        self._seconds, self._done = 0.0, 0  # running mean of a step's time, steps recorded
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
@@ -54,48 +53,44 @@ class Record:
         self._board = _board(folder / "tensorboard", start) if tensorboard else None
         self._last = time.perf_counter()
 
-    def step(self, step: int, loss: float, rate: float, norm: float | None = None, **more: float) -> None:
+    def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
         """Records one optimizer step; `step` counts those done, so the first is 1."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
-        # The first step also compiles and warms up: it says nothing about the others.
-        self._seconds = seconds if self._seconds is None or step <= 2 else self._mean(seconds)
-        speed = self.per_step / seconds
-        values = {"loss": loss, "rate": rate, **({} if norm is None else {"gradient_norm": norm}), **more}
-        self._write(step, "train", {**values, f"{self.unit}_per_second": speed})
-        if self.line.due() or step == self.steps:
-            self.line.update(self._progress(step, loss, rate, norm))
-
-    def _mean(self, seconds: float) -> float:
-        return SMOOTH * (self._seconds or seconds) + (1.0 - SMOOTH) * seconds
+        self._done += 1
+        # The first step also compiles and warms up: it says nothing about those after it.
+        self._seconds = seconds if self._done <= 2 else SMOOTH * self._seconds + (1.0 - SMOOTH) * seconds
+        values = {"loss": loss, "rate": rate, **({} if norm is None else {"gradient_norm": norm})}
+        self._write(step, "train", {**values, f"{self.unit}_per_second": self.per_step / seconds})
+        if console.LINE.due() or self._done == 1 or step == self.steps:
+            console.LINE.update(self._progress(step, loss, rate, norm))
 
     def _progress(self, step: int, loss: float, rate: float, norm: float | None) -> str:
-        average = self._seconds or 0.0
         width = len(str(self.steps))
         parts = [
             f"step {step:>{width}}/{self.steps}",
             f"loss {loss:.4f}",
-            f"{console.count(self.per_step / average)} {self.unit}/s",
+            f"{console.count(self.per_step / self._seconds)} {self.unit}/s",
             f"lr {rate:.2e}",
             *([] if norm is None else [f"norm {norm:.2f}"]),
-            f"{console.duration((self.steps - step) * average)} left",
+            f"{console.duration((self.steps - step) * self._seconds)} left",
         ]
         return "   ".join(parts)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
-        """Records means over the validation samples; their time is not counted as training."""
+        """Records means over the validation samples."""
         self._write(step, "validation", values)
         shown = "   ".join(f"{name} {value:.4f}" for name, value in values.items())
-        self.line.note(f"step {step:>{len(str(self.steps))}}/{self.steps}   validation: {shown}")
-        self.resume_clock()
+        console.LINE.note(f"step {step:>{len(str(self.steps))}}/{self.steps}   validation: {shown}")
 
-    def note(self, text: str) -> None:
-        """Says something that stays above the progress line."""
-        self.line.note(text)
-
-    def resume_clock(self) -> None:
-        """Leaves out of the speed what was done since the last step (an evaluation, a checkpoint)."""
-        self._last = time.perf_counter()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile (an evaluation, a checkpoint) does not count as training in the speed."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._last += time.perf_counter() - start
 
     def _write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
         self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
@@ -105,7 +100,7 @@ class Record:
 
     def close(self, title: str = "") -> Path | None:
         """Ends the files and draws `loss.png`; its path, or None when nothing was recorded."""
-        self.line.end()
+        console.LINE.end()
         self._file.close()
         if self._board is not None:
             self._board.close()

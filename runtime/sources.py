@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ PIECE = 256 << 10  # characters; a longer text file becomes several documents, c
 
 # Folders of the standard library that are no part of it (installed packages) or that only some systems ship (tests).
 NOT_STDLIB = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them, UTF-8 cannot
 
 Reader = Callable[[Path], Iterator[str]]
 
@@ -120,6 +123,8 @@ def _read_jsonl(path: Path, field: str) -> Iterator[str]:
                 raise RunError(f"{path}:{number}: no field {field!r}; there is {there or 'nothing'}")
             if not isinstance(entry[field], str):
                 raise RunError(f"{path}:{number}: the field {field!r} is no text but {type(entry[field]).__name__}")
+            if not entry[field].isascii() and LONE_SURROGATE.search(entry[field]):
+                raise RunError(f"{path}:{number}: the field {field!r} has half a surrogate pair, which is no text")
             yield entry[field]
 
 
@@ -143,7 +148,6 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
 
 def _scan(source: str, pattern: str, read: Reader) -> Documents:
     """One pass over the files that finds what cannot be read and hashes each document."""
-    line = console.Line()
     files, unreadable = [], []
     digests: list[bytes] = []
     characters = 0
@@ -151,21 +155,23 @@ def _scan(source: str, pattern: str, read: Reader) -> Documents:
     for done, path in enumerate(found):
         try:
             for document in read(path):
-                digests.append(hashlib.blake2b(document.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+                digests.append(hashlib.blake2b(document.encode(), digest_size=8).digest())
                 characters += len(document)
             files.append(path)
         except Unreadable:
             unreadable.append(path)
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}") from error
-        if line.terminal and line.due():
-            line.update(f"reading {source}: {done + 1} of {len(found)} files")
+        if console.LINE.due():
+            console.LINE.update(f"reading {source}: {done + 1} of {len(found)} files")
     if not characters:
         raise RunError(f"{source} holds no text: {len(found)} files matched, all empty or not UTF-8")
-    line.note(f"{source}: {len(digests):,} documents, {console.count(characters)} characters, {len(files):,} files")
+    console.LINE.note(
+        f"{source}: {len(digests):,} documents, {console.count(characters)} characters, {len(files):,} files"
+    )
     if unreadable:
         names = ", ".join(map(str, unreadable[:3])) + (", ..." if len(unreadable) > 3 else "")
-        line.note(f"{source}: {len(unreadable)} files left out because they are not UTF-8: {names}")
+        console.LINE.note(f"{source}: {len(unreadable)} files left out because they are not UTF-8: {names}")
     hashes = np.frombuffer(b"".join(digests), np.uint64)
     return Documents(source, tuple(files), read, hashes, np.ones(len(hashes), np.bool_), characters)
 

@@ -43,7 +43,7 @@ class Bytes:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text."""
-        return [list(text.encode("utf-8", "surrogatepass")) for text in texts]
+        return [list(text.encode()) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids; bytes that are no UTF-8 show as the replacement sign."""
@@ -80,13 +80,13 @@ def train_bpe(documents: Documents, vocab: int) -> Subwords:
         )
     path = cache.folder() / f"bpe-{hashlib.sha256(f'{vocab} {documents.key}'.encode()).hexdigest()[:32]}.json"
     if not path.is_file():
-        console.Line().note(f"training a tokenizer of {vocab:,} ids on {len(documents):,} documents")
+        console.LINE.note(f"training a tokenizer of {vocab:,} ids on {len(documents):,} documents")
         trained = _train(documents, vocab)
         with cache.creating(path) as temporary:
             temporary.write_text(trained.to_str(), "utf-8")
     found = load(path, vocab)
     if found.vocab < vocab:
-        console.Line().note(f"the documents gave {found.vocab:,} ids; the other {vocab - found.vocab:,} stay unused")
+        console.LINE.note(f"the documents gave {found.vocab:,} ids; the other {vocab - found.vocab:,} stay unused")
     return found
 
 
