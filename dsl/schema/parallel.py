@@ -1,0 +1,52 @@
+"""How the model and the batch are laid over ranks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..values import AUTO
+from .base import Auto, Record, needed, record, setting
+
+
+@record
+class Interleaved(Record):
+    """1F1B with several chunks of the model on each stage."""
+
+    kind = "interleaved"
+    compiled = False
+    chunks: int = needed("Chunks per stage.", least=2)
+
+
+@record
+class ZeroBubble(Record):
+    """1F1B that fills its bubble with the gradients of parameters."""
+
+    kind = "zero_bubble"
+    compiled = False
+    chunks: int = setting(1, "Chunks per stage.", least=1)
+
+
+@record
+class Parallel(Record):
+    """Ranks and axes. With `auto` the planner searches and explains."""
+
+    world_size: int = setting(1, "Number of ranks.", least=1, compiled=False)
+    gpu_per_node: int | Auto = setting(
+        AUTO, "Ranks per node; `auto` is as many as there are, at most 8.", least=1, compiled=False
+    )
+    pipeline_depth: int | Auto = setting(1, "Stages of the pipeline.", least=1, compiled=False)
+    tensor_model_parallel: int | Auto = setting(1, "Ranks that share each matrix.", least=1, compiled=False)
+    data_parallel: int | Auto = setting(
+        AUTO, "Ranks that share the batch; `auto` is what the other axes leave.", least=1, compiled=False
+    )
+    expert_parallel: int | Auto = setting(1, "Ranks that share the experts.", least=1, compiled=False)
+    context_parallel: int | Auto = setting(1, "Ranks that share each sequence.", least=1, compiled=False)
+    sequence_parallel: bool = setting(
+        False, "Shards norms and residuals by sequence on the tensor axis.", compiled=False
+    )
+    shard: Literal["none", "optimizer", "gradients", "parameters"] | Auto = setting(
+        "none", "What the data axis shards; each includes those before it.", compiled=False
+    )
+    schedule: Literal["one_f_one_b", "gpipe"] | Interleaved | ZeroBubble | Auto = setting(
+        "one_f_one_b", "Order of micro-batches in the pipeline.", compiled=False
+    )
