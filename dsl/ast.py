@@ -251,13 +251,19 @@ class Profile:
     name_span: Span
 
 
-Statement = Setting | Binding | Let | Import | Block | Repeat | If | Return | Objective | Extern | Section | Profile
+Statement = (
+    Setting | Binding | Let | Import | Block | Repeat | If | Return | Objective | Extern | Section | Profile | Hole
+)
 
 
 @dataclass(frozen=True)
 class File:
-    """A parsed text; `version` is the number after `dsk`, None when the line is missing."""
+    """A parsed text; `version` is the number after `dsk`, None when the line is missing.
+
+    `broken`: part of the text could not be read (it was reported), so what seems to be missing may be there.
+    """
 
     version: int | None
     body: tuple[Statement, ...]
     span: Span
+    broken: bool = False
