@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..dims import Dim
-from ..node import Node, Parameter, Tensor
+from ..node import Node, Parameter, Tensor, Value
 
 
 class _Required:
@@ -44,31 +44,58 @@ class Inferred:
     parameters: tuple[Parameter, ...] = ()
 
 
+Saved = str | int | Tensor
+"""What backward keeps: an argument by name, an output by number, or a tensor of the op's own."""
+
+
 @dataclass(frozen=True)
 class Op:
     """One primitive.
 
-    tensors      names of tensor arguments in order; "*xs" takes any number, "mask?" may be left out
-    infer        (inputs by argument name; variadic ones as a tuple, attributes) -> outputs and parameters
-    flops        floating-point operations of one forward call (a multiply-add is two)
-    saved        tensors that backward needs kept, beside parameters; default: the float inputs
-    emit         Python expression for the call: (node, argument expressions by name; variadic as one
-                 comma-separated string, callee); the callee is "self.<label>" for ops with parameters, else ""
+    tensors      names of tensor arguments in order; "*xs" takes any number, "mask?" may be left out. Where an
+                 attribute has the name of a tensor argument, a number may stand in its place (`x + 1`) and is
+                 found in the attributes. Positional arguments beyond the tensors fill the attributes in order.
+    attributes   an attribute named "*sizes" takes whole numbers by any further name; those are then found in the
+                 node's attributes under their own names
+    infer        (inputs by argument name; variadic ones as a tuple, attributes) -> outputs and parameters;
+                 here and in `Node.attrs` the attributes are complete: defaults are filled in
+    flops        floating-point operations of the contractions of one forward call (a multiply-add is two), as
+                 torch's FlopCounterMode counts them; element-wise work counts nothing
+    saved        what backward needs kept, beside parameters: see `Saved`, `kept`
+    emit         Python expression for the call: (node, input tensors, argument expressions by name; variadic as
+                 one comma-separated string, callee); the callee is "self.<label>" for ops with a module, else ""
     module       constructor expression of the torch module that owns the parameters; None: no parameters
     imports      module aliases that the expressions use: subset of {"F", "layers"} beside `torch` and `nn`
     category     "value", "loss" or "metric" (a metric is not differentiated)
+    after_step   function of `dskc.runtime.layers` that train.py calls with the model after each optimizer step
     """
 
     name: str
     doc: str
     tensors: tuple[str, ...]
     infer: Callable[[Mapping[str, Any], Mapping[str, Any]], Inferred]
-    emit: Callable[[Node, Mapping[str, str], str], str]
+    emit: Callable[[Node, Sequence[Tensor], Mapping[str, str], str], str]
     attributes: tuple[Attribute, ...] = ()
     flops: Callable[[Node, Sequence[Tensor]], Dim] = lambda node, inputs: 0
-    saved: Callable[[Node, Sequence[Tensor]], tuple[Tensor, ...]] = lambda node, inputs: tuple(
-        t for t in inputs if t.kind == "float"
-    )
+    saved: Callable[[Node, Sequence[Tensor]], tuple[Saved, ...]] = lambda node, inputs: ()
     module: Callable[[Node], str] | None = None
     imports: tuple[str, ...] = ()
     category: str = "value"
+    after_step: str | None = None
+
+
+def kept(op: Op, node: Node, inputs: Sequence[Tensor]) -> tuple[tuple[Value | None, Tensor], ...]:
+    """Tensors that backward of a node keeps, each with the value it is; None: a tensor of the op's own.
+
+    Two nodes that keep the same value keep it once.
+    """
+    result: list[tuple[Value | None, Tensor]] = []
+    for entry in op.saved(node, inputs):
+        if isinstance(entry, Tensor):
+            result.append((None, entry))
+        elif isinstance(entry, int):
+            result.append(((node.name, entry), node.outputs[entry]))
+        else:
+            rows = zip(node.args, node.inputs, inputs, strict=True)
+            result.extend((value, tensor) for name, value, tensor in rows if name == entry)
+    return tuple(result)

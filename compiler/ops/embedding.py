@@ -1,0 +1,88 @@
+"""embedding, positions, parameter: learned tables and what indexes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..node import Node, Parameter, Tensor
+from .base import Attribute, Inferred, Op, ShapeError
+from .common import INIT, STD, choice, dimension, literal, module_call, number, operand, require_kind, start, whole
+
+
+def _embedding(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    x: Tensor = inputs["x"]
+    require_kind(x, "int", "x")
+    size, dim = whole(attrs, "size"), whole(attrs, "dim")
+    return Inferred((Tensor((*x.shape, dim)),), (Parameter("weight", (size, dim), start(attrs)),))
+
+
+def _embedding_module(node: Node) -> str:
+    size, dim = node.parameters[0].shape
+    return f"nn.Embedding({size}, {dim})"
+
+
+EMBEDDING = Op(
+    "embedding",
+    "Looks up a learned vector for each index: int[...] -> [..., dim].",
+    ("x",),
+    _embedding,
+    module_call("x"),
+    (
+        Attribute("size", "int", "number of vectors, the vocabulary"),
+        Attribute("dim", "int", "length of a vector"),
+        INIT,
+        STD,
+    ),
+    saved=lambda node, inputs: ("x",),
+    module=_embedding_module,
+)
+
+
+def _positions(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    x: Tensor = inputs["x"]
+    return Inferred((Tensor((x.shape[dimension(attrs, x)],), "int"),))
+
+
+def _emit_positions(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    x = operand(args["x"])
+    return f"torch.arange({x}.shape[{node.attrs['dim']}], device={x}.device)"
+
+
+POSITIONS = Op(
+    "positions",
+    "Counts 0, 1, 2 ... along a dimension of the input: [B, S] -> int[S].",
+    ("x",),
+    _positions,
+    _emit_positions,
+    (Attribute("dim", "int", "the dimension to count along", 1),),
+)
+
+
+def _parameter(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    shape = attrs["shape"]
+    if not isinstance(shape, tuple | list) or not all(type(n) is int and n > 0 for n in shape):
+        raise ShapeError("`shape` must be whole numbers above 0", "for example shape: (1, 256)", "shape")
+    if choice(attrs, "init", ("normal", "zeros", "ones", "constant")) == "constant":
+        init = f"constant({number(attrs, 'value')})"
+    else:
+        init = start(attrs)
+    dims = tuple(shape)
+    return Inferred((Tensor(dims),), (Parameter("weight", dims, init, decays=False),))
+
+
+PARAMETER = Op(
+    "parameter",
+    "A learned tensor of its own, such as a class token or a temperature.",
+    (),
+    _parameter,
+    module_call(),
+    (
+        Attribute("shape", "ints", "sizes; () is a single number", ()),
+        Attribute("init", "name", "start values: normal, zeros, ones or constant", "normal"),
+        STD,
+        Attribute("value", "float", "the start value with init: constant", 0.0),
+    ),
+    module=lambda node: f"layers.Learned({literal(tuple(node.parameters[0].shape))})",
+    imports=("layers",),
+)
