@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +27,11 @@ def folder() -> Path:
 @contextmanager
 def creating(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path` in one rename, or vanishes when the work on it fails."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise RunError(f"cannot write in {path.parent}: {error.strerror}") from error
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise RunError(f"{path} was not written: {error.strerror}") from error

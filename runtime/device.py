@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import sysconfig
@@ -37,9 +38,11 @@ def allow_tf32(allowed: bool) -> None:
 
 def missing_compiler(device: torch.device) -> str | None:
     """Why `torch.compile` cannot work here, or None where it can."""
-    compilers = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
-    if not any(shutil.which(name) for name in compilers):
-        return f"none of {', '.join(compilers)} is installed"
+    # What PyTorch (on a CPU) and Triton (on a GPU) look for.
+    usual = ("clang++" if sys.platform == "darwin" else "g++",) if device.type == "cpu" else ("gcc", "clang")
+    chosen = os.environ.get("CXX" if device.type == "cpu" else "CC")
+    if not any(shutil.which(name) for name in ((chosen,) if chosen else usual)):
+        return f"no compiler: {chosen or ' or '.join(usual)} is not installed"
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.is_file():
         return f"Python's header files are not installed ({header})"

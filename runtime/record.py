@@ -41,7 +41,9 @@ class Record:
     ) -> None:
         self.path = folder / "metrics.jsonl"
         self.steps, self.per_step, self.unit = steps, per_step, unit
-        self._seconds, self._done = 0.0, 0  # running mean of a step's time, steps recorded
+        self._done = 0  # steps recorded
+        self._seconds = 0.0  # running mean of a step's time
+        self._first = 0.0  # when the first step ended
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
@@ -59,6 +61,8 @@ class Record:
         seconds, self._last = now - self._last, now
         self._done += 1
         # The first step also compiles and warms up: it says nothing about those after it.
+        if self._done == 1:
+            self._first = now
         self._seconds = seconds if self._done <= 2 else SMOOTH * self._seconds + (1.0 - SMOOTH) * seconds
         values = {"loss": loss, "rate": rate, **({} if norm is None else {"gradient_norm": norm})}
         self._write(step, "train", {**values, f"{self.unit}_per_second": self.per_step / seconds})
@@ -73,9 +77,13 @@ class Record:
             f"{console.count(self.per_step / self._seconds)} {self.unit}/s",
             f"lr {rate:.2e}",
             *([] if norm is None else [f"norm {norm:.2f}"]),
-            f"{console.duration((self.steps - step) * self._seconds)} left",
+            f"{console.duration((self.steps - step) * self._pace())} left",
         ]
         return "   ".join(parts)
+
+    def _pace(self) -> float:
+        """Seconds per step so far, evaluations and checkpoints included."""
+        return self._seconds if self._done == 1 else (self._last - self._first) / (self._done - 1)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Records means over the validation samples."""

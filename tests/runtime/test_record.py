@@ -1,0 +1,147 @@
+"""What a run leaves to look at."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dskc.runtime import console, plot, record
+from dskc.runtime.errors import RunError
+
+
+def recorded(folder: Path, steps: range, total: int = 40, start: int = 0, close: bool = True) -> record.Record:
+    log = record.Record(folder, total, per_step=512, unit="tokens", start=start)
+    for step in steps:
+        log.step(step, loss=5.0 / step, rate=1e-3, norm=0.5)
+        if step % 10 == 0:
+            log.evaluation(step, {"loss": 6.0 / step, "accuracy": 0.5})
+    if close:
+        log.close("run")
+    return log
+
+
+def test_metrics_are_json_lines(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 41))
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    training = [entry for entry in records if entry["phase"] == "train"]
+    assert [entry["step"] for entry in training] == list(range(1, 41))
+    assert training[4]["loss"] == 1.0
+    assert training[4].keys() == {"step", "phase", "loss", "rate", "gradient_norm", "tokens_per_second"}
+    assert records[10] == {"step": 10, "phase": "validation", "loss": 0.6, "accuracy": 0.5}
+
+
+def test_each_line_is_there_at_once(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 6), close=False)
+    assert len(record.read(tmp_path / "metrics.jsonl")) == 5
+
+
+def test_a_resumed_run_replaces_what_it_repeats(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 26), close=False)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 26, "phase": "tr')  # cut short by a crash
+    recorded(tmp_path, range(21, 41), start=20)
+    steps = [entry["step"] for entry in record.read(tmp_path / "metrics.jsonl") if entry["phase"] == "train"]
+    assert steps == list(range(1, 41))
+
+
+def test_tensorboard_reads_the_scalars(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 41))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")][:2] == [(1, 5.0), (2, 2.5)]
+    assert [event.step for event in events.Scalars("validation/accuracy")] == [10, 20, 30, 40]
+
+
+def test_the_plot_shows_training_and_validation(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 41))
+    picture = matplotlib.image.imread(tmp_path / "loss.png")[:, :, :3]
+    assert picture.shape == (750, 1350, 3)
+    for colour in (plot.BLUE, plot.ORANGE):
+        wanted = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+        assert (np.abs(picture - wanted).max(axis=2) < 0.02).sum() > 500
+
+
+def test_a_run_without_steps_has_no_plot(tmp_path: Path) -> None:
+    assert record.Record(tmp_path, 10, per_step=1, unit="samples").close() is None
+    assert not (tmp_path / "loss.png").exists()
+
+
+def test_smoothing_keeps_level_and_slope_and_does_not_lag() -> None:
+    assert plot.smoothed([3.0] * 50, 4.0) == pytest.approx(3.0)
+    line = plot.smoothed(list(range(100)), 4.0)
+    assert line[20:80] == pytest.approx(np.arange(20, 80))
+    assert len(plot.smoothed([1.0], 1.0)) == 1
+
+
+def test_elsewhere_progress_comes_in_few_whole_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(tmp_path, range(1, 41))
+    out = capsys.readouterr().out
+    assert "\r" not in out
+    lines = out.splitlines()
+    assert lines[0].startswith("step  1/40   loss 5.0000   ")
+    assert "tokens/s   lr 1.00e-03   norm 0.50   " in lines[0]
+    assert lines[1] == "step 10/40   validation: loss 0.6000   accuracy 0.5000"
+    assert lines[-2].startswith("step 40/40   loss 0.1250")
+    assert lines[-2].endswith("   0 s left")
+    assert len(lines) == 6
+
+
+def test_a_terminal_has_one_line_that_is_rewritten(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    line = console.Line()
+    assert not line.due()
+    line.update("first " + "x" * 500)
+    line.update("second")
+    line.note("stays")
+    line.update("third")
+    line.end()
+    out = capsys.readouterr().out
+    first, rest = out.split("\r\x1b[Ksecond")
+    assert len(first.removeprefix("\r\x1b[K")) < 500
+    assert rest == "\r\x1b[Kstays\n\r\x1b[Kthird\n"
+
+
+def test_pauses_do_not_count_as_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(record.time, "perf_counter", lambda: now)
+    log = record.Record(tmp_path, 10, per_step=100, unit="tokens")
+    for step in (1, 2):
+        now += 2.0
+        log.step(step, 1.0, 1.0)
+        with log.paused():
+            now += 50.0
+    assert [entry["tokens_per_second"] for entry in record.read(log.path)] == [50.0, 50.0]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot record the run in"):
+        record.Record(tmp_path / "file", 10, per_step=1, unit="samples")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (48, "48 s"), (59.7, "1:00"), (200, "3:20"), (7_400, "2:03:20")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.25, "0.2"),
+        (9.96, "10.0"),
+        (950, "950"),
+        (12_345, "12.3k"),
+        (123_456, "123k"),
+        (4.9e6, "4.9M"),
+    ],
+)
+def test_counts(number: float, text: str) -> None:
+    assert console.count(number) == text
