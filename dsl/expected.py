@@ -79,7 +79,7 @@ MESSAGES: tuple[Message, ...] = (
             's { } import "x"',
             "a: 1 profile x { }",
         ),
-        ("_SEP", ", "),
+        ("_SEP", ","),
         safe=True,
     ),
     Message("E0122", "value ends before {token}", _PARENTHESES, ("a: 1 2", "a: x true"), others=True),

@@ -70,6 +70,9 @@ def parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of examples."""
 
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
 
 class _Version(argparse.Action):
     """`--version`; the metadata are read only when asked for."""
@@ -90,5 +93,3 @@ def add_command(subparsers: Subparsers[argparse.ArgumentParser], name: str, epil
     return subparsers.add_parser(
         name, help=line, description=line[0].upper() + line[1:] + ".", epilog=epilog, formatter_class=Formatter
     )
-
-

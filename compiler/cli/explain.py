@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     subject: str = args.subject
     if re.fullmatch(r"[EeWw]\d{4}", subject):
         return _code(subject.upper())
-    from ...dsl.schema.describe import describe
+    from ...dsl.describe import describe
 
     text = describe(subject)
     if text is None:
@@ -51,7 +51,7 @@ def _code(code: str) -> int:
 def _nearest(subject: str) -> str:
     from difflib import get_close_matches
 
-    from ...dsl.schema.describe import subjects
+    from ...dsl.describe import subjects
 
     near = get_close_matches(subject, subjects(), n=3)
     return f"; near it are {', '.join(near)}" if near else ""

@@ -12,7 +12,8 @@ FORMATS = ("text", "concise", "json", "sarif", "github")
 
 def render(findings: Sequence[Diagnostic], format: str, color: bool = False) -> str:
     """The findings in one of `FORMATS`, ending in a newline unless empty."""
-    text: str = import_module(f".{format}", __package__).render(findings, color)
+    module = import_module(f".{format}", __package__)
+    text: str = module.render(findings, color) if format == "text" else module.render(findings)
     return text
 
 

@@ -8,7 +8,7 @@ from ..diagnostics import Diagnostic
 from .line import clean
 
 
-def render(findings: Sequence[Diagnostic], color: bool = False) -> str:
+def render(findings: Sequence[Diagnostic]) -> str:
     """`file:line:column: error[E0203]: message`."""
     return "".join(
         f"{clean(f.span.source.name)}:{f.span.line}:{f.span.column}: {f.severity}[{f.code}]: {clean(f.message)}\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..diagnostics import Diagnostic
 
 
-def render(findings: Sequence[Diagnostic], color: bool = False) -> str:
+def render(findings: Sequence[Diagnostic]) -> str:
     """`::error file=...,line=...::message`."""
     return "".join(_command(finding) + "\n" for finding in findings)
 

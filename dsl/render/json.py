@@ -12,7 +12,7 @@ from ..source import Span
 FORMAT_VERSION = "1.0"
 
 
-def render(findings: Sequence[Diagnostic], color: bool = False) -> str:
+def render(findings: Sequence[Diagnostic]) -> str:
     """Every finding; lines and columns from 1, columns and offsets in code points, ends exclusive."""
     data = {"format_version": FORMAT_VERSION, "diagnostics": [_finding(finding) for finding in findings]}
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

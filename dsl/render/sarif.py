@@ -13,7 +13,7 @@ from ..source import Span
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def render(findings: Sequence[Diagnostic], color: bool = False) -> str:
+def render(findings: Sequence[Diagnostic]) -> str:
     """One run of the tool `dskc` with a rule per code and the fixes."""
     codes = sorted({finding.code for finding in findings})
     rules = [{"id": code, "shortDescription": {"text": title(code)}} for code in codes]

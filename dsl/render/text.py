@@ -13,7 +13,7 @@ SHOWN = 20
 _RED, _YELLOW, _BLUE, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"
 
 
-def render(findings: Sequence[Diagnostic], color: bool = False) -> str:
+def render(findings: Sequence[Diagnostic], color: bool) -> str:
     """The first `SHOWN` findings, then how many more there are."""
     blocks = [_block(finding, color) for finding in findings[:SHOWN]]
     if len(findings) > SHOWN:
