@@ -8,13 +8,19 @@ from .attention import SCALED_DOT_PRODUCT_ATTENTION
 from .base import Op
 from .conv import CONV2D
 from .embedding import EMBEDDING, PARAMETER, POSITIONS
+from .experts import EXPERTS
 from .linear import LINEAR
-from .losses import CROSS_ENTROPY
-from .metrics import ACCURACY
+from .logic import LOGIC
+from .losses import LOSSES
+from .matmul import MATMUL
+from .metrics import METRICS
 from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, RMS_NORM
 from .pooling import POOLING
 from .rearrange import REARRANGE
+from .reduce import REDUCTIONS
 from .rope import ROPE
+from .shape import SHAPES
+from .softmax import SOFTMAX
 
 _ALL: tuple[Op, ...] = (
     LINEAR,
@@ -32,7 +38,13 @@ _ALL: tuple[Op, ...] = (
     REARRANGE,
     ROPE,
     SCALED_DOT_PRODUCT_ATTENTION,
-    CROSS_ENTROPY,
-    ACCURACY,
+    *SOFTMAX,
+    MATMUL,
+    *SHAPES,
+    *REDUCTIONS,
+    *LOGIC,
+    *EXPERTS,
+    *LOSSES,
+    *METRICS,
 )
 OPS: dict[str, Op] = {op.name: op for op in _ALL}

@@ -9,7 +9,7 @@ from ..node import Kind, Node, Tensor
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import POWER, PRODUCT, SUM, broadcast, literal, number, operand
 
-_NUMBERS = (
+NUMBERS = (
     Attribute("a", "float", "a number in place of the tensor", None),
     Attribute("b", "float", "a number in place of the tensor", None),
 )
@@ -76,10 +76,10 @@ def _power_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
 
 
 _AB = ("a?", "b?")
-ADD = Op("add", "a + b, element by element.", _AB, _infer, _binary("+", SUM, SUM), _NUMBERS)
-SUBTRACT = Op("subtract", "a - b, element by element.", _AB, _infer, _binary("-", SUM, PRODUCT), _NUMBERS)
+ADD = Op("add", "a + b, element by element.", _AB, _infer, _binary("+", SUM, SUM), NUMBERS)
+SUBTRACT = Op("subtract", "a - b, element by element.", _AB, _infer, _binary("-", SUM, PRODUCT), NUMBERS)
 MULTIPLY = Op(
-    "multiply", "a * b, element by element.", _AB, _infer, _binary("*", PRODUCT, PRODUCT), _NUMBERS, saved=_others
+    "multiply", "a * b, element by element.", _AB, _infer, _binary("*", PRODUCT, PRODUCT), NUMBERS, saved=_others
 )
 DIVIDE = Op(
     "divide",
@@ -87,7 +87,7 @@ DIVIDE = Op(
     _AB,
     _infer_float,
     _binary("/", PRODUCT, POWER),
-    _NUMBERS,
+    NUMBERS,
     saved=_divide_saved,
 )
 POWER_OP = Op(
@@ -96,7 +96,7 @@ POWER_OP = Op(
     _AB,
     _infer_float,
     _binary("**", 4, POWER),
-    _NUMBERS,
+    NUMBERS,
     saved=_power_saved,
 )
 NEGATE = Op(

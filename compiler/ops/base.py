@@ -64,6 +64,8 @@ class Op:
     saved        what backward needs kept, beside parameters: see `Saved`, `kept`
     emit         Python expression for the call: (node, input tensors, argument expressions by name; variadic as
                  one comma-separated string, callee); the callee is "self.<label>" for ops with a module, else ""
+                 Where attributes hold sizes such as `B`, the argument expressions also map each symbol in them to
+                 an expression, such as {"B": "tokens.shape[0]"}
     module       constructor expression of the torch module that owns the parameters; None: no parameters
     imports      module aliases that the expressions use: subset of {"F", "layers"} beside `torch` and `nn`
     category     "value", "loss" or "metric" (a metric is not differentiated)

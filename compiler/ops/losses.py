@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..dims import Dim
 from ..node import Node, Tensor
 from .base import Attribute, Inferred, Op, Saved
-from .common import keywords, number, operand, require_kind, require_rank, require_same, whole
+from .common import DIM, Emit, dimension, keywords, number, operand, require_kind, require_rank, require_same, whole
 
 
 def check_classes(inputs: Mapping[str, Any]) -> None:
@@ -33,31 +34,147 @@ def _cross_entropy(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Infer
 
 
 def _emit_cross_entropy(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
-    flat = len(inputs[0].shape) > 2
-    logits = operand(args["logits"]) + (".flatten(0, -2)" if flat else "") + ".float()"
-    targets = operand(args["targets"]) + ".flatten()" if flat else args["targets"]
     options = keywords(
-        ignore_index=None if node.attrs["ignore"] == -100 else node.attrs["ignore"],
+        ignore=None if node.attrs["ignore"] == -100 else node.attrs["ignore"],
         label_smoothing=node.attrs["label_smoothing"] or None,
     )
-    return f"F.cross_entropy({logits}, {targets}{options})"
+    return f"layers.cross_entropy({args['logits']}, {args['targets']}{options})"
 
 
 def _cross_entropy_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
-    return (Tensor(inputs[0].shape), "targets", Tensor(()))
+    targets = inputs[1]
+    return ("logits", targets, Tensor(targets.shape, "bool"), Tensor(targets.shape), Tensor((), "int"))
 
 
+IGNORE = Attribute("ignore", "int", "the target that does not count", -100)
 CROSS_ENTROPY = Op(
     "cross_entropy",
     "Mean of -log softmax(logits)[target] over the targets that are not ignored.",
     ("logits", "targets"),
     _cross_entropy,
     _emit_cross_entropy,
-    (
-        Attribute("ignore", "int", "the target that does not count", -100),
-        Attribute("label_smoothing", "float", "share of the target spread over all classes", 0.0),
-    ),
+    (IGNORE, Attribute("label_smoothing", "float", "share of the target spread over all classes", 0.0)),
     saved=_cross_entropy_saved,
-    imports=("F",),
+    imports=("layers",),
     category="loss",
+)
+
+
+def _pair(first: str, second: str) -> Any:
+    def infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+        a, b = inputs[first], inputs[second]
+        require_kind(a, "float", first)
+        require_kind(b, "float", second)
+        require_same(a, b, f"`{first}` is {{a}}, but `{second}` is {{b}}", second)
+        if "temperature" in attrs:
+            number(attrs, "temperature", 1e-6)
+            require_rank(a, (2, 3, 4, 5), first, "[..., classes]")
+        return Inferred((Tensor(()),))
+
+    return infer
+
+
+def _torch_loss(name: str, first: str, second: str) -> Emit:
+    return lambda node, inputs, args, callee: (
+        f"F.{name}({operand(args[first])}.float(), {operand(args[second])}.float())"
+    )
+
+
+def _emit_kl(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    temperature = None if node.attrs["temperature"] == 1 else node.attrs["temperature"]
+    return f"layers.kl_divergence({args['student']}, {args['teacher']}{keywords(temperature=temperature)})"
+
+
+def _contrastive(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    a, b, scale = inputs["a"], inputs["b"], inputs["scale"]
+    require_rank(a, (2,), "a", "[B, features]")
+    require_same(a, b, "`a` is {a}, but `b` is {b}: rows must belong together", "b")
+    require_rank(scale, (0,), "scale", "one number")
+    return Inferred((Tensor(()),))
+
+
+def _contrastive_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
+    return 2 * inputs[0].elements * inputs[0].shape[0]
+
+
+def _contrastive_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
+    a = inputs[0]
+    rows = a.shape[0]
+    square = Tensor((rows, rows))
+    return ("a", "b", "scale", a, square, square, Tensor((rows,), "int"), Tensor(()), Tensor(()))
+
+
+def _cosine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    a, b = inputs["a"], inputs["b"]
+    require_kind(a, "float", "a")
+    require_same(a, b, "`a` is {a}, but `b` is {b}", "b")
+    dim = dimension(attrs, a, "a")
+    return Inferred((Tensor(a.shape[:dim] + a.shape[dim + 1 :]),))
+
+
+def _emit_cosine(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    return f"F.cosine_similarity({args['a']}, {args['b']}{keywords(dim=node.attrs['dim'])})"
+
+
+def _cosine_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
+    shape = list(inputs[0].shape)
+    shape[dimension(node.attrs, inputs[0])] = 1
+    row = Tensor(tuple(shape))
+    return ("a", "b", inputs[0], inputs[0], row, row, row, row)
+
+
+LOSSES = (
+    CROSS_ENTROPY,
+    Op(
+        "mse",
+        "Mean of the squared differences.",
+        ("prediction", "target"),
+        _pair("prediction", "target"),
+        _torch_loss("mse_loss", "prediction", "target"),
+        saved=lambda node, inputs: ("prediction", "target"),
+        imports=("F",),
+        category="loss",
+    ),
+    Op(
+        "binary_cross_entropy",
+        "Mean of -log of the probability of targets between 0 and 1, from logits.",
+        ("logits", "targets"),
+        _pair("logits", "targets"),
+        _torch_loss("binary_cross_entropy_with_logits", "logits", "targets"),
+        saved=lambda node, inputs: ("logits", "targets"),
+        imports=("F",),
+        category="loss",
+    ),
+    Op(
+        "kl_divergence",
+        "Mean over rows of KL(teacher || student) at a temperature, times its square.",
+        ("student", "teacher"),
+        _pair("student", "teacher"),
+        _emit_kl,
+        (Attribute("temperature", "float", "divides the logits", 1.0),),
+        saved=lambda node, inputs: (inputs[0], inputs[1]),
+        imports=("layers",),
+        category="loss",
+    ),
+    Op(
+        "contrastive",
+        "Symmetric InfoNCE: row i of `a` belongs to row i of `b`; both are unit vectors, `scale` multiplies cosines.",
+        ("a", "b", "scale"),
+        _contrastive,
+        lambda node, inputs, args, callee: f"layers.contrastive({args['a']}, {args['b']}, {args['scale']})",
+        flops=_contrastive_flops,
+        saved=_contrastive_saved,
+        imports=("layers",),
+        category="loss",
+    ),
+    Op(
+        "cosine_similarity",
+        "Cosine of the angle between vectors along a dimension.",
+        ("a", "b"),
+        _cosine,
+        _emit_cosine,
+        (DIM,),
+        saved=_cosine_saved,
+        imports=("F",),
+    ),
 )

@@ -21,3 +21,16 @@ class Learned(nn.Module):
     def forward(self) -> Tensor:
         """The tensor itself."""
         return self.weight
+
+
+def shift(x: Tensor, by: int, dim: int = 1, fill: float = 0) -> Tensor:
+    """y[i] = x[i - by] along `dim`; places that nothing moves into hold `fill`."""
+    if by == 0:
+        return x
+    size = x.shape[dim]
+    step = min(abs(by), size)
+    shape = list(x.shape)
+    shape[dim] = step
+    empty = x.new_full(shape, fill)
+    kept = x.narrow(dim, 0 if by > 0 else step, size - step)
+    return torch.cat((empty, kept) if by > 0 else (kept, empty), dim)

@@ -1,0 +1,172 @@
+"""Mixture of experts: route, dispatch, expert_linear, combine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..dims import Dim, product
+from ..node import Node, Parameter, Tensor
+from .base import Attribute, Inferred, Op, Saved, ShapeError
+from .common import (
+    INIT,
+    STD,
+    choice,
+    fixed,
+    keywords,
+    module_call,
+    number,
+    require_kind,
+    require_rank,
+    require_same,
+    start,
+    whole,
+)
+
+
+def _route(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    x: Tensor = inputs["x"]
+    require_kind(x, "float", "x")
+    require_rank(x, (2, 3, 4), "x", "[..., features]")
+    width = fixed(x.shape[-1], "x", "the last size")
+    experts, top, groups, kept = (whole(attrs, name) for name in ("experts", "top", "groups", "kept"))
+    choice(attrs, "score", ("sigmoid", "softmax"))
+    number(attrs, "scale", 0.0)
+    number(attrs, "balance", 0.0)
+    if experts % groups:
+        raise ShapeError(f"{experts} experts do not split into {groups} groups", None, "groups")
+    if kept > groups:
+        raise ShapeError(f"`kept` is {kept}, but there are {groups} groups", None, "kept")
+    if top > kept * (experts // groups):
+        raise ShapeError(
+            f"`top` is {top}, but {kept} groups of {experts // groups} hold {kept * (experts // groups)} experts",
+            "choose fewer experts, or keep more groups",
+            "top",
+        )
+    weight = Parameter("weight", (experts, width), start(attrs))
+    bias = Parameter("bias", (experts,), "zeros", trained=False, decays=False)
+    shape = (*x.shape[:-1], top)
+    return Inferred((Tensor(shape), Tensor(shape, "int")), (weight, bias))
+
+
+def _router(node: Node) -> str:
+    attrs, (experts, width) = node.attrs, node.parameters[0].shape
+    usual = {attribute.name: attribute.default for attribute in _ROUTER}
+    names = ("groups", "kept", "normalize", "scale", "balance")
+    options = ', score="softmax"' if attrs["score"] == "softmax" else ""
+    options += keywords(**{name: attrs[name] if attrs[name] != usual[name] else None for name in names})
+    return f"layers.Router({width}, {experts}, {attrs['top']!r}{options})"
+
+
+def _route_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
+    scores, chosen = Tensor((*inputs[0].shape[:-1], node.attrs["experts"])), node.outputs[0]
+    sums = Tensor((*inputs[0].shape[:-1], 1))
+    return ("x", scores, 1, *((chosen, sums) if node.attrs["normalize"] else ()))
+
+
+_ROUTER = (
+    Attribute("experts", "int", "number of experts"),
+    Attribute("top", "int", "number of experts for each token"),
+    Attribute("score", "name", "sigmoid or softmax of the logits", "sigmoid"),
+    Attribute("groups", "int", "groups of experts", 1),
+    Attribute("kept", "int", "groups that a token may choose from", 1),
+    Attribute("normalize", "bool", "whether the chosen weights add up to 1 (before scale)", True),
+    Attribute("scale", "float", "factor of the weights", 1.0),
+    Attribute("balance", "float", "step of the balancing bias after each optimizer step; 0: fixed", 0.001),
+    INIT,
+    STD,
+)
+ROUTE = Op(
+    "route",
+    "Chooses experts for each token: (weights, chosen) = route(x, experts: 64, top: 6). A bias that takes part in the "
+    "choice only balances the load, without an auxiliary loss.",
+    ("x",),
+    _route,
+    module_call("x"),
+    _ROUTER,
+    flops=lambda node, inputs: 2 * inputs[0].elements * node.attrs["experts"],
+    saved=_route_saved,
+    module=_router,
+    imports=("layers",),
+    after_step="update_router_bias",
+)
+
+
+def _dispatch(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    x, chosen = inputs["x"], inputs["chosen"]
+    require_kind(chosen, "int", "chosen")
+    if x.shape[:-1] != chosen.shape[:-1]:
+        raise ShapeError(f"`chosen` {chosen} does not fit `x` {x}: all but the last size must be equal", None, "chosen")
+    rows = product(chosen.shape)
+    return Inferred(
+        (Tensor((rows, x.shape[-1]), x.kind), Tensor((whole(attrs, "experts"),), "int"), Tensor((rows,), "int"))
+    )
+
+
+DISPATCH = Op(
+    "dispatch",
+    "Copies each token to the rows of its experts: (rows, sizes, order) = dispatch(x, chosen, experts: 64).",
+    ("x", "chosen"),
+    _dispatch,
+    lambda node, inputs, args, callee: (
+        f"layers.dispatch({args['x']}, {args['chosen']}, experts={node.attrs['experts']!r})"
+    ),
+    (Attribute("experts", "int", "number of experts"),),
+    saved=lambda node, inputs: (node.outputs[2],),
+    imports=("layers",),
+)
+
+
+def _expert_linear(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    rows, sizes = inputs["rows"], inputs["sizes"]
+    require_kind(rows, "float", "rows")
+    require_rank(rows, (2,), "rows", "[rows, features]")
+    require_kind(sizes, "int", "sizes")
+    require_rank(sizes, (1,), "sizes", "int[experts]")
+    out, width = whole(attrs, "out"), fixed(rows.shape[1], "rows", "the last size")
+    weight = Parameter("weight", (fixed(sizes.shape[0], "sizes", "the size"), out, width), start(attrs))
+    return Inferred((Tensor((rows.shape[0], out)),), (weight,))
+
+
+def _expert_module(node: Node) -> str:
+    experts, out, width = node.parameters[0].shape
+    return f"layers.ExpertLinear({experts}, {width}, {out})"
+
+
+def _expert_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
+    return 2 * node.outputs[0].elements * inputs[0].shape[-1]
+
+
+EXPERT_LINEAR = Op(
+    "expert_linear",
+    "A learned matrix for each expert, on rows sorted by expert.",
+    ("rows", "sizes"),
+    _expert_linear,
+    module_call("rows", "sizes"),
+    (Attribute("out", "int", "size of the last dimension of the result"), INIT, STD),
+    flops=_expert_flops,
+    saved=lambda node, inputs: ("rows",),
+    module=_expert_module,
+    imports=("layers",),
+)
+
+
+def _combine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
+    rows, order, weights = inputs["rows"], inputs["order"], inputs["weights"]
+    require_rank(rows, (2,), "rows", "[rows, features]")
+    require_kind(order, "int", "order")
+    require_same(rows.shape[0], order.shape[0], "`order` has {b} rows, but `rows` has {a}", "order")
+    require_same(rows.shape[0], weights.elements, "`weights` has {b} entries, but `rows` has {a} rows", "weights")
+    return Inferred((Tensor((*weights.shape[:-1], rows.shape[1])),))
+
+
+COMBINE = Op(
+    "combine",
+    "Brings rows back to their tokens and adds them up, weighted: combine(rows, order, weights).",
+    ("rows", "order", "weights"),
+    _combine,
+    lambda node, inputs, args, callee: f"layers.combine({args['rows']}, {args['order']}, {args['weights']})",
+    saved=lambda node, inputs: ("order", Tensor(inputs[0].shape), "weights"),
+    imports=("layers",),
+)
+EXPERTS = (ROUTE, DISPATCH, EXPERT_LINEAR, COMBINE)
