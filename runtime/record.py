@@ -7,13 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import cache, console
+from . import board, cache, console
 from .errors import RunError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 SMOOTH = 0.9  # share of the past in the running mean of a step's seconds
 
@@ -33,13 +30,23 @@ def read(path: Path) -> list[dict[str, Any]]:
 class Record:
     """Records of one run in `folder`; `per_step` counts the `unit` (tokens or samples) that a step consumes.
 
-    A run that goes on from step `start` drops what an earlier one had recorded beyond it.
+    A run that goes on from step `start` drops what an earlier one had recorded beyond it. Used in a `with` statement,
+    so that a run which stops early has its plot as well.
     """
 
     def __init__(
-        self, folder: Path, steps: int, per_step: int, unit: str, start: int = 0, tensorboard: bool = True
+        self,
+        folder: Path,
+        steps: int,
+        per_step: int,
+        unit: str,
+        start: int = 0,
+        title: str = "",
+        tensorboard: bool = True,
     ) -> None:
         self.path = folder / "metrics.jsonl"
+        self.title = title
+        self._warned = False
         self.steps, self.per_step, self.unit = steps, per_step, unit
         self._done = 0  # steps recorded
         self._seconds = 0.0  # running mean of a step's time
@@ -52,7 +59,7 @@ class Record:
             self._file = self.path.open("a", encoding="utf-8", buffering=1)  # one line at a time
         except OSError as error:
             raise RunError(f"cannot record the run in {folder}: {error.strerror}") from error
-        self._board = _board(folder / "tensorboard", start) if tensorboard else None
+        self._board = board.Board(folder / "tensorboard", start) if tensorboard else None
         self._last = time.perf_counter()
 
     def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
@@ -101,26 +108,39 @@ class Record:
             self._last += time.perf_counter() - start
 
     def _write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{phase}/{name}", value, step)
+        with self._training_first():
+            self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
+            if self._board is not None:
+                self._board.add(step, {f"{phase}/{name}": value for name, value in values.items()})
 
-    def close(self, title: str = "") -> Path | None:
-        """Ends the files and draws `loss.png`; its path, or None when nothing was recorded."""
+    @contextmanager
+    def _training_first(self) -> Iterator[None]:
+        """A disk that takes no more records is reported once; it is no reason to stop training."""
+        try:
+            yield
+        except OSError as error:
+            if not self._warned:
+                console.LINE.note(f"warning: cannot record in {self.path.parent}: {error.strerror}; training goes on")
+            self._warned = True
+
+    def close(self) -> None:
+        """Ends the files and draws `loss.png`; nothing when no step was recorded."""
         console.LINE.end()
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for file in (self._file, self._board):
+            if file is not None:
+                with self._training_first():
+                    file.close()
         records = read(self.path)
-        if not records:
-            return None
-        from . import plot
+        if records:
+            from . import plot
 
-        return plot.loss_curve(records, self.path.with_name("loss.png"), title)
+            with self._training_first():
+                console.LINE.note(
+                    f"loss curve: {plot.loss_curve(records, self.path.with_name('loss.png'), self.title)}"
+                )
 
+    def __enter__(self) -> Record:
+        return self
 
-def _board(folder: Path, start: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=start + 1)
+    def __exit__(self, *_: object) -> None:
+        self.close()

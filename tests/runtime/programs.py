@@ -129,36 +129,37 @@ def train_gpt(corpus: str, run: Path, steps: int, stop: int | None = None, compu
     adamw = optimizer.adamw(model, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1)
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", plan="gpt", keep=2)
     position = checkpoints.restore(model, adamw)
-    log = record.Record(run, steps, micro_batch * accumulation * sequence, "tokens", start=position.step)
 
     def precision() -> torch.autocast:
         return torch.autocast(place.type, torch.bfloat16, enabled=compute == "bf16")
 
     losses: list[float] = []
-    while position.step < (steps if stop is None else stop):
-        rate = 1e-2 * schedule.cosine(position.step, steps, warmup=3, floor=0.1)
-        optimizer.set_rate(adamw, rate)
-        loss = torch.zeros((), device=place)
-        for _ in range(accumulation):
-            batch = training.batch(position.samples, micro_batch)
-            position.samples += micro_batch
-            with precision():
-                part = model.objectives(**batch)["loss"] / accumulation
-            part.backward()
-            loss += part.detach()
-        norm = optimizer.clip_norm(model, 1.0)
-        adamw.step()
-        adamw.zero_grad()
-        values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
-        position.step += 1
-        losses.append(values["loss"])
-        log.step(position.step, values["loss"], rate, values["gradient_norm"])
-        if position.step % 10 == 0:
-            checkpoints.save(model, adamw, position)
-    with precision():
-        values = evaluate.mean(model, model.objectives, validation.in_order(micro_batch))
-    log.evaluation(position.step, values)
-    log.close("gpt")
+    with record.Record(
+        run, steps, micro_batch * accumulation * sequence, "tokens", start=position.step, title="gpt"
+    ) as log:
+        while position.step < (steps if stop is None else stop):
+            rate = 1e-2 * schedule.cosine(position.step, steps, warmup=3, floor=0.1)
+            optimizer.set_rate(adamw, rate)
+            loss = torch.zeros((), device=place)
+            for _ in range(accumulation):
+                batch = training.batch(position.samples, micro_batch)
+                position.samples += micro_batch
+                with precision():
+                    part = model.objectives(**batch)["loss"] / accumulation
+                part.backward()
+                loss += part.detach()
+            norm = optimizer.clip_norm(model, 1.0)
+            adamw.step()
+            adamw.zero_grad()
+            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            position.step += 1
+            losses.append(values["loss"])
+            log.step(position.step, values["loss"], rate, values["gradient_norm"])
+            if position.step % 10 == 0:
+                checkpoints.save(model, adamw, position)
+        with precision():
+            values = evaluate.mean(model, model.objectives, validation.in_order(micro_batch))
+        log.evaluation(position.step, values)
     ids = generate.tokens(model, [coder.end], 20, sequence, seed, vocab=coder.vocab)
     return Outcome(model, losses, values, coder.decode(ids))
 
@@ -176,23 +177,22 @@ def train_net(run: Path, epochs: int, size: int = 64) -> Outcome:
     adamw = optimizer.adamw(model, lr=1e-2, weight_decay=0.05)
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", plan="net")
     position = checkpoints.restore(model, adamw)
-    log = record.Record(run, steps, size, "samples", start=position.step)
     losses = []
-    while position.step < steps:
-        rate = 1e-2 * schedule.cosine(position.step, steps, warmup=steps // 20, floor=0.01)
-        optimizer.set_rate(adamw, rate)
-        loss = model.objectives(**training.batch(position.samples, size))["loss"]
-        position.samples += size
-        loss.backward()
-        norm = optimizer.clip_norm(model)
-        adamw.step()
-        adamw.zero_grad()
-        values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
-        position.step += 1
-        losses.append(values["loss"])
-        log.step(position.step, values["loss"], rate, values["gradient_norm"])
-    values = evaluate.mean(model, model.objectives, validation.in_order(size))
-    log.evaluation(position.step, values)
-    checkpoints.save(model, adamw, position)
-    log.close("digits")
+    with record.Record(run, steps, size, "samples", start=position.step, title="digits") as log:
+        while position.step < steps:
+            rate = 1e-2 * schedule.cosine(position.step, steps, warmup=steps // 20, floor=0.01)
+            optimizer.set_rate(adamw, rate)
+            loss = model.objectives(**training.batch(position.samples, size))["loss"]
+            position.samples += size
+            loss.backward()
+            norm = optimizer.clip_norm(model)
+            adamw.step()
+            adamw.zero_grad()
+            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            position.step += 1
+            losses.append(values["loss"])
+            log.step(position.step, values["loss"], rate, values["gradient_norm"])
+        values = evaluate.mean(model, model.objectives, validation.in_order(size))
+        log.evaluation(position.step, values)
+        checkpoints.save(model, adamw, position)
     return Outcome(model, losses, values)

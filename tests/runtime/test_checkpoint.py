@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import os
 import resource
 import shutil
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,8 @@ from torch import nn
 from dskc.runtime import checkpoint, guard, optimizer, tensorfile
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
+
+from . import faults
 
 
 class Small(nn.Module):
@@ -204,32 +203,6 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     assert checkpoints.steps() == [1]
 
 
-NEW_MOUNTS, NEW_USER, PRIVATE, REFUSED = 0x0002_0000, 0x1000_0000, (1 << 18) | (1 << 14), 77
-
-
-def on_a_small_disk(folder: Path, work: Callable[[], None]) -> None:
-    """Runs `work` in a child process that alone sees a disk of 64 KiB at `folder`."""
-    folder.mkdir()
-    child = os.fork()
-    if child == 0:
-        libc = ctypes.CDLL(None)
-        if libc.unshare(NEW_MOUNTS) and libc.unshare(NEW_MOUNTS | NEW_USER):
-            os._exit(REFUSED)
-        libc.mount(b"none", b"/", None, PRIVATE, None)
-        if libc.mount(b"none", str(folder).encode(), b"tmpfs", 0, b"size=64k"):
-            os._exit(REFUSED)
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == REFUSED:
-        pytest.skip("mounting is not permitted here")
-    assert code == 0
-
-
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
 
@@ -248,7 +221,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         (disk / "filler").unlink()
         assert checkpoints.save(model, adamw, Position(2, 32))
 
-    on_a_small_disk(disk, work)
+    faults.on_a_small_disk(disk, work)
 
 
 def test_a_write_that_the_system_refuses_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -14,15 +16,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dskc.runtime import console, plot, record
 from dskc.runtime.errors import RunError
 
+from . import faults
+
 
 def recorded(folder: Path, steps: range, total: int = 40, start: int = 0, close: bool = True) -> record.Record:
-    log = record.Record(folder, total, per_step=512, unit="tokens", start=start)
+    log = record.Record(folder, total, per_step=512, unit="tokens", start=start, title="run")
     for step in steps:
         log.step(step, loss=5.0 / step, rate=1e-3, norm=0.5)
         if step % 10 == 0:
             log.evaluation(step, {"loss": 6.0 / step, "accuracy": 0.5})
     if close:
-        log.close("run")
+        log.close()
     return log
 
 
@@ -58,6 +62,41 @@ def test_tensorboard_reads_the_scalars(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("validation/accuracy")] == [10, 20, 30, 40]
 
 
+def test_tensorboard_sees_a_resumed_run_as_one(tmp_path: Path) -> None:
+    recorded(tmp_path, range(1, 26))
+    recorded(tmp_path, range(21, 41), start=20)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 41))
+
+
+def test_a_run_that_breaks_off_has_its_plot(tmp_path: Path) -> None:
+    def run() -> None:
+        with record.Record(tmp_path, 10, per_step=1, unit="samples") as log:
+            log.step(1, loss=1.0, rate=1.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert (tmp_path / "loss.png").exists()
+
+
+def test_a_full_disk_is_no_reason_to_stop(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+
+    def work() -> None:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), record.Record(disk, 2_000, per_step=1, unit="samples") as log:
+            for step in range(1, 2_001):
+                log.step(step, loss=1.0, rate=1.0)
+        assert said.getvalue().count("No space left on device; training goes on") == 1
+        kept = record.read(disk / "metrics.jsonl")
+        assert [entry["step"] for entry in kept] == list(range(1, len(kept) + 1))
+        assert len(kept) > 100
+
+    faults.on_a_small_disk(disk, work)
+
+
 def test_the_plot_shows_training_and_validation(tmp_path: Path) -> None:
     recorded(tmp_path, range(1, 41))
     picture = matplotlib.image.imread(tmp_path / "loss.png")[:, :, :3]
@@ -68,7 +107,8 @@ def test_the_plot_shows_training_and_validation(tmp_path: Path) -> None:
 
 
 def test_a_run_without_steps_has_no_plot(tmp_path: Path) -> None:
-    assert record.Record(tmp_path, 10, per_step=1, unit="samples").close() is None
+    with record.Record(tmp_path, 10, per_step=1, unit="samples"):
+        pass
     assert not (tmp_path / "loss.png").exists()
 
 
@@ -87,9 +127,10 @@ def test_elsewhere_progress_comes_in_few_whole_lines(tmp_path: Path, capsys: pyt
     assert lines[0].startswith("step  1/40   loss 5.0000   ")
     assert "tokens/s   lr 1.00e-03   norm 0.50   " in lines[0]
     assert lines[1] == "step 10/40   validation: loss 0.6000   accuracy 0.5000"
-    assert lines[-2].startswith("step 40/40   loss 0.1250")
-    assert lines[-2].endswith("   0 s left")
-    assert len(lines) == 6
+    assert lines[4].startswith("step 40/40   loss 0.1250")
+    assert lines[4].endswith("   0 s left")
+    assert lines[6] == f"loss curve: {tmp_path / 'loss.png'}"
+    assert len(lines) == 7
 
 
 def test_a_terminal_has_one_line_that_is_rewritten(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
