@@ -20,8 +20,11 @@ from .schema.optimizer import Optimizer
 from .schema.parallel import Parallel
 from .schema.precision import Precision
 from .schema.schedule import Schedule
+from .schema.sections import SECTIONS
 from .schema.training import Training
+from .schema.types import to_json
 from .source import Source, Span
+from .values import Symbol, Variant
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,19 @@ class Spec:
         """Where a setting was written, None for a default."""
         origin = self.origins.get(path)
         return origin.span if origin else None
+
+    def canonical(self) -> dict[str, object]:
+        """Everything resolved, as plain JSON in a fixed order."""
+        sections = {name: to_json(getattr(self, name)) for name in SECTIONS}
+        constants = {name: plain(value) for name, value in sorted(self.constants.items())}
+        return {"profile": self.profile, **sections, "constants": constants}
+
+
+def plain(value: object) -> object:
+    """A constant as JSON: a bare name is its text, a variant `{"kind": ..., ...}`."""
+    if isinstance(value, Variant):
+        arguments = [plain(item) for item in value.positional]
+        return {"kind": value.kind, "arguments": arguments} | {name: plain(item) for name, item in value.named}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value.name if isinstance(value, Symbol) else to_json(value)

@@ -19,7 +19,6 @@ class Rule:
     most: float | None = None
     above: float | None = None
     below: float | None = None
-    multiple: int | None = None
     compiled: bool | tuple[str, ...] = True
     required: bool = False
 
@@ -69,11 +68,10 @@ def setting(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    multiple: int | None = None,
     compiled: bool | tuple[str, ...] = True,
 ) -> Any:
-    """A setting; `compiled` is False, or the choices and kinds of it, where this version lacks a back end for the rest."""
-    rule = Rule(doc, least, most, above, below, multiple, compiled)
+    """A setting; `compiled`: whether this version has a back end for it, or the choices and kinds that have one."""
+    rule = Rule(doc, least, most, above, below, compiled)
     return field(default=default, metadata={"rule": rule})
 
 
@@ -87,7 +85,7 @@ def needed(
     compiled: bool | tuple[str, ...] = True,
 ) -> Any:
     """A setting without which its section or variant makes no sense."""
-    return field(metadata={"rule": Rule(doc, least, most, above, below, None, compiled, required=True)})
+    return field(metadata={"rule": Rule(doc, least, most, above, below, compiled, required=True)})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, needed, field))

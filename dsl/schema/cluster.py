@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from ..values import AUTO
 from .base import Auto, Bandwidth, Bytes, Flops, Record, Seconds, needed, record, setting
+
+# Parts that `gpu` may name.
+GPUS: Final = ("A100-40GB", "A100-80GB", "H100", "H200", "B200", "L40S", "V100", "MI250X", "MI300X")
 
 
 @record

@@ -1,0 +1,88 @@
+"""From files to a resolved spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..diagnostics import Diagnostic, Sink
+from ..json_schema import failures
+from ..source import Source, Span
+from ..spec import Spec
+from ..suggest import nearest
+from .checks import cross_check
+from .collect import Collector, Layered, layers
+from .files import Loader, Unit, read
+from .resolver import Resolver
+
+
+def load(
+    source: Source | Path | str, profile: str | None = None, overrides: tuple[str, ...] = ()
+) -> tuple[Spec | None, Sink]:
+    """The resolved spec of a file or text, None when there are errors; `overrides` are `section.setting=value`.
+
+    All profiles are checked, the chosen one is resolved.
+    """
+    sink = Sink()
+    path = Path(source.name if isinstance(source, Source) else source)
+    text = source if isinstance(source, Source) else read(path, str(source))
+    if isinstance(text, str):
+        sink.error("E0601", f'"{source}" {text}', Span(Source(str(source), ""), 0, 0), "check the path")
+        return None, sink
+    unit = Loader(sink).load(text, path.absolute())
+    units = unit.order()
+    base = layers(units, sink)
+    chosen = _overlaid(base, profile, overrides, unit, sink)
+    spec = _resolve(chosen, units, sink, profile)
+    others = [*base.profiles, None] if profile is not None else base.profiles
+    for other in others:
+        if other != profile:
+            _check_profile(base, units, sink, other)
+    return (None if sink.failed else spec), sink
+
+
+def _overlaid(base: Layered, profile: str | None, flags: tuple[str, ...], unit: Unit, sink: Sink) -> Layered:
+    """The settings with a profile and then flags over them."""
+    over = base.copy()
+    if profile is not None and profile in base.profiles:
+        Collector(over, sink).profile(*base.profiles[profile])
+    elif profile is not None:
+        _unknown_profile(profile, base, sink)
+    for flag in flags:
+        Collector(over, sink).flag(flag, unit)
+    return over
+
+
+def _resolve(layered: Layered, units: list[Unit], sink: Sink, profile: str | None) -> Spec | None:
+    run = Resolver(layered, units, sink, profile)
+    if layered.forward is None and not run.broken:
+        remedy = "write `model name { forward(...) { ... } }`"
+        sink.error("E0214", "the spec has no `forward`", run.place("model."), remedy)
+    sections = run.settle()
+    cross_check(run)
+    if sink.failed or layered.forward is None:
+        return None
+    spec = run.spec(sections)
+    for path, message in failures(spec.canonical()):
+        place = spec.span(".".join(path.split(".")[:2])) or Span(run.main.source, 0, 0)
+        sink.error("E0299", f"internal: resolved `{path}` does not fit the schema: {message[:200]}", place)
+    return spec
+
+
+def _check_profile(base: Layered, units: list[Unit], sink: Sink, name: str | None) -> None:
+    """Adds what is wrong with a profile that was not chosen, and only with it."""
+    found = Sink()
+    over = _overlaid(base, name, (), units[-1], found)
+    _resolve(over, units, found, name)
+    known = {(d.code, d.span.source.name, d.span.start, d.span.end, d.message) for d in sink}
+    where = f"in profile `{name}`" if name else "without a profile"
+    for d in found:
+        if (d.code, d.span.source.name, d.span.start, d.span.end, d.message) not in known:
+            sink.add(Diagnostic(d.code, f"{where}: {d.message}", d.span, d.help, d.severity, d.labels, d.fix))
+
+
+def _unknown_profile(profile: str, base: Layered, sink: Sink) -> None:
+    near = nearest(profile, base.profiles)
+    names = ", ".join(base.profiles)
+    remedy = f"the nearest is `{near}`" if near else f"profiles are {names}" if names else "the spec has no profiles"
+    span = Span(Source("--profile", profile), 0, len(profile))
+    sink.error("E0604", f"unknown profile `{profile[:80]}`", span, remedy)
