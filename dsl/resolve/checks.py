@@ -40,17 +40,23 @@ def _length(view: View) -> None:
         view.error("E0301", f"training.{other}", message, "keep one of them", f"training.{given[0]}")
     if "tokens" in given and not isinstance(view.get("data.source"), (*TOKEN_SOURCES, Random)):
         kind = view.kind("data.source")
-        view.error("E0301", "training.tokens", f"`{kind}` has samples, not tokens", "write `epochs: ...` or `steps: ...`")
+        view.error(
+            "E0301", "training.tokens", f"`{kind}` has samples, not tokens", "write `epochs: ...` or `steps: ...`"
+        )
 
 
 def _tokens(view: View) -> None:
     """A source of tokens needs to know how they are made, and how many there are."""
     source, kind = view.get("data.source"), view.kind("data.source")
     if isinstance(source, TEXT_SOURCES) and view.get("data.tokenizer") is None:
-        view.error("E0303", "data.source", f"`{kind}` needs a `tokenizer`", "write `tokenizer: bpe(vocab: 2_048)` or `bytes`")
+        view.error(
+            "E0303", "data.source", f"`{kind}` needs a `tokenizer`", "write `tokenizer: bpe(vocab: 2_048)` or `bytes`"
+        )
     elif isinstance(source, TOKEN_SOURCES) and view.get("data.vocab") is None:
         unread = isinstance(view.get("data.tokenizer"), TokenizerFile)
-        message = "the tokenizer's file cannot be read here" if unread else f"`{kind}` does not say how many tokens there are"
+        message = (
+            "the tokenizer's file cannot be read here" if unread else f"`{kind}` does not say how many tokens there are"
+        )
         view.error("E0303", "data.tokenizer" if unread else "data.source", message, "set `data.vocab`")
     if isinstance(source, TOKEN_SOURCES) and view.get("data.sequence") is None:
         view.error("E0303", "data.source", f"`{kind}` needs `sequence`", "write `sequence: 256`, the tokens per sample")
@@ -101,7 +107,9 @@ def _optimizer(view: View) -> None:
     run = view.run
     owner = run.layered.owner("optimizer").kind
     if owner == "sgd" and view.get("optimizer.nesterov") and view.get("optimizer.momentum") == 0:
-        view.error("E0307", "optimizer.nesterov", "`nesterov` has no effect without `momentum`", "write `momentum: 0.9`")
+        view.error(
+            "E0307", "optimizer.nesterov", "`nesterov` has no effect without `momentum`", "write `momentum: 0.9`"
+        )
     betas = view.get("optimizer.betas") if owner != "sgd" else None
     if isinstance(betas, DynamicBetas) and any(a > b for a, b in zip(betas.low, betas.high, strict=True)):
         message = f"low betas {betas.low} are above high betas {betas.high}"
@@ -169,7 +177,9 @@ def _unused(view: View) -> None:
         _names(unit.file.body, read)
     for name, entry in run.layered.constants.items():
         if name not in read:
-            run.sink.warning("W0901", f"constant `{name}` of the model is not used", entry.span, "remove it, or use it in a block")
+            run.sink.warning(
+                "W0901", f"constant `{name}` of the model is not used", entry.span, "remove it, or use it in a block"
+            )
 
 
 def _names(node: object, into: set[str]) -> None:

@@ -19,16 +19,24 @@ def _mesh(view: View) -> None:
     """tensor x pipeline x context x data = world_size."""
     world = view.get("parallel.world_size")
     given = [(word, view.get(f"parallel.{name}"), name) for word, name in _AXES]
-    sizes = [(word, size, name) for word, size, name in given if isinstance(size, int) and (size > 1 or word != "context")]
+    sizes = [
+        (word, size, name) for word, size, name in given if isinstance(size, int) and (size > 1 or word != "context")
+    ]
     known = prod(size for _, size, _ in sizes)
     whole = all(isinstance(size, int) for _, size, _ in given)
     if not isinstance(world, int) or (known == world if whole else world % known == 0):
         return
     shown = " x ".join(f"{word}({size})" for word, size, _ in sizes)
-    relation = f"{shown} = {known}, but world_size is {world}" if whole else f"{shown} = {known} does not divide world_size {world}"
+    relation = (
+        f"{shown} = {known}, but world_size is {world}"
+        if whole
+        else f"{shown} = {known} does not divide world_size {world}"
+    )
     at = next((f"parallel.{name}" for _, _, name in sizes if view.given(f"parallel.{name}")), "parallel.world_size")
     multiple = known * max(1, round(world / known))
-    view.error("E0401", at, relation, f"set `world_size` to a multiple of {known}, such as {multiple}", "parallel.world_size")
+    view.error(
+        "E0401", at, relation, f"set `world_size` to a multiple of {known}, such as {multiple}", "parallel.world_size"
+    )
 
 
 def _nodes(view: View) -> None:

@@ -1,10 +1,9 @@
-"""From statements to settings by path: sections of all files, the profile and the flags, each layer over the one before."""
+"""From statements to settings by path: all files, the profile, the flags, each layer over the one before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from .. import ast
 from ..diagnostics import Label, Sink
@@ -105,11 +104,10 @@ class Collector:
 
     def _section(self, section: ast.Section, unit: Unit) -> None:
         if section.name not in SECTIONS:
-            self.sink.error("E0201", f"unknown section `{section.name}`", section.name_span, *self._near_section(section))
+            self._unknown_section(section.name, section.name_span, "")
             return
         self._title(section)
         self.into.sections.setdefault(section.name, section.name_span)
-        scope = unit.scope
         for statement in section.body:
             match statement:
                 case ast.Setting() if len(statement.path) == 1:
@@ -123,15 +121,14 @@ class Collector:
                     pass
                 case _:
                     self._misplaced(statement, f"in section `{section.name}`", _remedy(statement))
-        del scope
 
-    def _near_section(self, section: ast.Section) -> tuple[str, tuple[Label, ...], object]:
-        fix = correction(section.name, SECTIONS, section.name_span)
-        owners = [n for n, records in SECTIONS.items() if any(section.name in settings_of(r) for r in records)]
+    def _unknown_section(self, name: str, span: Span, rest: str) -> None:
+        fix = correction(name, SECTIONS, span)
+        owners = [n for n, records in SECTIONS.items() if any(name in settings_of(r) for r in records)]
         remedy = f"a similar one exists: `{fix.replacement}`" if fix else f"sections are {', '.join(SECTIONS)}"
-        if owners and not fix:
-            remedy = f"`{section.name}` is a setting of `{owners[0]}`"
-        return remedy, (), fix
+        if owners and not fix and not rest:
+            remedy = f"`{name}` is a setting of `{owners[0]}`"
+        self.sink.error("E0201", f"unknown section `{name}`", span, remedy, fix=fix)
 
     def _title(self, section: ast.Section) -> None:
         title, span = section.title, section.title_span
@@ -165,7 +162,9 @@ class Collector:
         first = self.seen.get(f"block {statement.name}")
         if first is not None:
             label = Label(first, "first defined here")
-            self.sink.error("E0216", f"`{statement.name}` is defined twice", statement.name_span, "rename one", (label,))
+            self.sink.error(
+                "E0216", f"`{statement.name}` is defined twice", statement.name_span, "rename one", (label,)
+            )
             return
         self.seen[f"block {statement.name}"] = statement.name_span
         if isinstance(statement, ast.Block) and statement.name == "forward":
@@ -177,7 +176,9 @@ class Collector:
         held = self.into.profiles.get(profile.name)
         if held is not None:
             label = Label(held[0].name_span, "first given here")
-            self.sink.error("E0606", f"profile `{profile.name}` is given twice", profile.name_span, "merge them", (label,))
+            self.sink.error(
+                "E0606", f"profile `{profile.name}` is given twice", profile.name_span, "merge them", (label,)
+            )
             return
         self.into.profiles[profile.name] = (profile, unit)
 
@@ -185,11 +186,7 @@ class Collector:
         """A setting with its section in its name, or a whole section as a variant: `optimizer: sgd(lr: 0.1)`."""
         section, *rest = statement.path
         if section not in SECTIONS:
-            fix = correction(section, SECTIONS, _part(statement.path_span, 0, len(section)))
-            owners = [n for n, records in SECTIONS.items() if any(section in settings_of(r) for r in records)]
-            remedy = f"a similar one exists: `{fix.replacement}`" if fix else f"sections are {', '.join(SECTIONS)}"
-            remedy = f"write `{owners[0]}.{section}: ...`" if owners and not rest else remedy
-            self.sink.error("E0201", f"unknown section `{section}`", statement.path_span, remedy, fix=fix)
+            self._unknown_section(section, _part(statement.path_span, 0, len(section)), ".".join(rest))
         elif len(rest) == 1:
             self._setting(section, statement, origin, unit)
         elif not rest and section == "optimizer":
@@ -274,13 +271,10 @@ def parse_flag(source: Source, name: str, text: str) -> tuple[ast.File, Sink]:
     found, kept = Sink(), Sink()
     shown = Source(source.name, f"{name}:{text[len(name) + 1 :]}")
     file = parse(shown, found)
-    for finding in filter(partial(_not_version), found):
-        kept.add(finding)
+    for finding in found:
+        if finding.code != "E0111":  # a flag has no `dsk 1`
+            kept.add(finding)
     return file, kept
-
-
-def _not_version(finding: object) -> bool:
-    return getattr(finding, "code", "") != "E0111"
 
 
 def _part(span: Span, start: int, end: int) -> Span:

@@ -96,7 +96,9 @@ class Loader:
             target = path.parent / "?"
         if target in self.open:
             chain = " -> ".join(p.name for p in [*self.open[self.open.index(target) :], target])
-            self.sink.error("E0602", f"imports form a cycle: {chain}", statement.span, "move what both need to a third file")
+            self.sink.error(
+                "E0602", f"imports form a cycle: {chain}", statement.span, "move what both need to a third file"
+            )
             return None
         if target in self.done:
             return self.done[target]

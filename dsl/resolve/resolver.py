@@ -117,7 +117,8 @@ class Resolver:
     def spec(self, sections: dict[str, Record | object]) -> Spec:
         """The spec of settled sections; every value has been found good."""
         forward, holder = self.layered.forward, self.layered.unit
-        assert forward is not None and holder is not None
+        assert forward is not None
+        assert holder is not None
         constants = {name: self.values[f"model.{name}"] for name in self.layered.constants}
         scopes = self._scopes(constants, holder)
         name = self.layered.titles.get("model", ("model", None))[0]
@@ -181,7 +182,9 @@ class Resolver:
         turn = self.open[names.index(key) :]
         chain = " -> ".join(_shown(name) for name in [*names[names.index(key) :], key])
         labels = tuple(Label(span, "and here") for _, span in turn[1:])
-        self.sink.error("E0302", f"values refer to each other: {chain}", used, "give one of them a value of its own", labels)
+        self.sink.error(
+            "E0302", f"values refer to each other: {chain}", used, "give one of them a value of its own", labels
+        )
         return False
 
     def _unknown(self, name: ast.Name, unit: Unit) -> object:
@@ -189,7 +192,9 @@ class Resolver:
         known += [f"model.{constant}" for constant in self.layered.constants]
         fix = correction(name.text, known, name.span)
         whole = f"model.{name.text}"
-        remedy = f"a similar one exists: `{fix.replacement}`" if fix else "names are those of `let` and `section.setting`"
+        remedy = (
+            f"a similar one exists: `{fix.replacement}`" if fix else "names are those of `let` and `section.setting`"
+        )
         remedy = f"write `{whole}`" if name.text in self.layered.constants else remedy
         self.sink.error("E0205", f"unknown name `{name.text[:80]}`", name.span, remedy, fix=fix)
         return FAILED
@@ -211,4 +216,3 @@ class Resolver:
 
 def _shown(key: str) -> str:
     return f"`{key.split()[1] if key.startswith('let ') else key}`"
-

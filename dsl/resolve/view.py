@@ -11,7 +11,7 @@ from ..schema.base import Record
 from .resolver import Resolver
 
 
-class Unsettled(Exception):  # noqa: N818  (it ends a check, it is no fault)
+class Unsettled(Exception):
     """A setting that a check needs has no value; why was reported."""
 
 

@@ -10,8 +10,8 @@ class RandomChange(Record):
     """Each image is moved and turned by a random amount."""
 
     kind = "random"
-    shift: int = setting(0, "Most pixels moved along each axis.", least=0)
-    rotate: float = setting(0.0, "Most degrees turned.", least=0, most=180)
+    shift: int = setting("Most pixels moved along each axis.", default=0, least=0)
+    rotate: float = setting("Most degrees turned.", default=0.0, least=0, most=180)
 
 
 @record
@@ -21,10 +21,10 @@ class Learned(Record):
     kind = "learned"
     compiled = False
     every: Interval = needed("How often the policy is updated.", above=0)
-    shift: int = setting(0, "Most pixels that the policy may move.", least=0)
-    rotate: float = setting(0.0, "Most degrees that the policy may turn.", least=0, most=180)
-    levels: int = setting(5, "Strengths that the policy chooses among.", least=2)
-    rate: float = setting(0.05, "Learning rate of the policy.", above=0)
+    shift: int = setting("Most pixels that the policy may move.", default=0, least=0)
+    rotate: float = setting("Most degrees that the policy may turn.", default=0.0, least=0, most=180)
+    levels: int = setting("Strengths that the policy chooses among.", default=5, least=2)
+    rate: float = setting("Learning rate of the policy.", default=0.05, above=0)
 
 
 @record
@@ -34,7 +34,9 @@ class Noise(Record):
     kind = "noise"
     compiled = False
     confidence: Share = setting(
-        0.95, "Confidence in another class above which a label counts as wrong.", above=0, below=1
+        "Confidence in another class above which a label counts as wrong.", default=0.95, above=0, below=1
     )
-    outliers: Share = setting(0.01, "Share of samples farthest from their class that are set aside.", least=0, below=1)
-    warmup: Share = setting(0.1, "Share of training before the filter starts.", least=0, below=1)
+    outliers: Share = setting(
+        "Share of samples farthest from their class that are set aside.", default=0.01, least=0, below=1
+    )
+    warmup: Share = setting("Share of training before the filter starts.", default=0.1, least=0, below=1)

@@ -61,9 +61,9 @@ class Record:
 
 
 def setting(
-    default: Any,
     doc: str,
     *,
+    default: Any,
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,

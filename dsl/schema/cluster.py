@@ -17,7 +17,7 @@ class Link(Record):
 
     kind = "link"
     bandwidth: Bandwidth = needed("Bytes per second.", above=0)
-    latency: Seconds = setting(5e-6, "Time before the first byte arrives.", least=0)
+    latency: Seconds = setting("Time before the first byte arrives.", default=5e-6, least=0)
 
 
 @record
@@ -25,12 +25,18 @@ class Cluster(Record):
     """The machines; a preset by `gpu` gives what is not set."""
 
     device: Literal["cuda", "rocm", "xpu", "npu", "tpu", "mps", "cpu"] | Auto = setting(
-        AUTO, "Kind of accelerator; `auto` is what the machine has.", compiled=("auto",)
+        "Kind of accelerator; `auto` is what the machine has.", default=AUTO, compiled=("auto",)
     )
-    gpu: str | None = setting(None, 'Preset of a known part: `"H100"`.', compiled=False)
-    nodes: int | Auto = setting(AUTO, "Number of nodes; `auto` follows from the ranks.", least=1, compiled=False)
-    memory: Bytes | Auto = setting(AUTO, "Memory per accelerator.", above=0, compiled=False)
-    peak: Flops | Auto = setting(AUTO, "Dense bf16 operations per second of an accelerator.", above=0, compiled=False)
-    node_link: Link | Auto = setting(AUTO, "Connection within a node.", compiled=False)
-    network: Link | Auto = setting(AUTO, "Connection between nodes.", compiled=False)
-    mtbf: Seconds | None = setting(None, "Mean time between failures of the whole job.", above=0, compiled=False)
+    gpu: str | None = setting('Preset of a known part: `"H100"`.', default=None, compiled=False)
+    nodes: int | Auto = setting(
+        "Number of nodes; `auto` follows from the ranks.", default=AUTO, least=1, compiled=False
+    )
+    memory: Bytes | Auto = setting("Memory per accelerator.", default=AUTO, above=0, compiled=False)
+    peak: Flops | Auto = setting(
+        "Dense bf16 operations per second of an accelerator.", default=AUTO, above=0, compiled=False
+    )
+    node_link: Link | Auto = setting("Connection within a node.", default=AUTO, compiled=False)
+    network: Link | Auto = setting("Connection between nodes.", default=AUTO, compiled=False)
+    mtbf: Seconds | None = setting(
+        "Mean time between failures of the whole job.", default=None, above=0, compiled=False
+    )

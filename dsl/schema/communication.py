@@ -14,10 +14,10 @@ class ParameterServer(Record):
 
     kind = "parameter_server"
     compiled = False
-    servers: int = setting(1, "Processes that hold the parameters.", least=1)
-    staleness: Steps = setting(0, "Most steps that a worker may be ahead of the slowest.", least=0)
-    cache: Bytes | None = setting(None, "Local cache of a worker; all it needs where `none`.", above=0)
-    elastic: bool = setting(False, "Workers may join and leave.")
+    servers: int = setting("Processes that hold the parameters.", default=1, least=1)
+    staleness: Steps = setting("Most steps that a worker may be ahead of the slowest.", default=0, least=0)
+    cache: Bytes | None = setting("Local cache of a worker; all it needs where `none`.", default=None, above=0)
+    elastic: bool = setting("Workers may join and leave.", default=False)
 
 
 @record
@@ -46,9 +46,9 @@ class TopK(Record):
     kind = "topk"
     compiled = False
     density: Share = needed("Share of the values that is sent.", above=0, most=1)
-    values: Literal["fp32", "fp16", "bf16"] = setting("fp32", "Format of the values.")
-    error_feedback: bool = setting(True, "Adds what was not sent to the next gradient.")
-    warmup: Steps = setting(0, "Steps over which the density falls from 100%.", least=0)
+    values: Literal["fp32", "fp16", "bf16"] = setting("Format of the values.", default="fp32")
+    error_feedback: bool = setting("Adds what was not sent to the next gradient.", default=True)
+    warmup: Steps = setting("Steps over which the density falls from 100%.", default=0, least=0)
 
 
 @record
@@ -57,8 +57,8 @@ class Quantized(Record):
 
     kind = "int8"
     compiled = False
-    block: int = setting(256, "Values per scale.", least=8)
-    error_feedback: bool = setting(True, "Adds what was rounded off to the next gradient.")
+    block: int = setting("Values per scale.", default=256, least=8)
+    error_feedback: bool = setting("Adds what was rounded off to the next gradient.", default=True)
 
 
 @record
@@ -67,7 +67,7 @@ class OneBit(Record):
 
     kind = "one_bit"
     compiled = False
-    warmup: Steps = setting(1_000, "Steps that send everything.", least=0)
+    warmup: Steps = setting("Steps that send everything.", default=1_000, least=0)
 
 
 @record
@@ -77,8 +77,8 @@ class LowRank(Record):
     kind = "low_rank"
     compiled = False
     rank: int = needed("Columns of the factors.", least=1)
-    error_feedback: bool = setting(True, "Adds what was not sent to the next gradient.")
-    warmup: Steps = setting(0, "Steps that send everything.", least=0)
+    error_feedback: bool = setting("Adds what was not sent to the next gradient.", default=True)
+    warmup: Steps = setting("Steps that send everything.", default=0, least=0)
 
 
 @record
@@ -95,8 +95,10 @@ class Communication(Record):
     """How gradients are aggregated between ranks."""
 
     aggregate: Literal["all_reduce"] | ParameterServer | ByGroup = setting(
-        "all_reduce", "How gradients are aggregated."
+        "How gradients are aggregated.", default="all_reduce"
     )
-    compress: TopK | Quantized | OneBit | LowRank | Stacked | None = setting(None, "How gradients are compressed.")
-    bucket: Bytes | Auto = setting(AUTO, "Size that gradients are sent in.", above=0, compiled=False)
-    overlap: bool = setting(True, "Sends while the backward pass goes on.", compiled=False)
+    compress: TopK | Quantized | OneBit | LowRank | Stacked | None = setting(
+        "How gradients are compressed.", default=None
+    )
+    bucket: Bytes | Auto = setting("Size that gradients are sent in.", default=AUTO, above=0, compiled=False)
+    overlap: bool = setting("Sends while the backward pass goes on.", default=True, compiled=False)

@@ -16,9 +16,9 @@ class Channels(Record):
     kind = "channels"
     compiled = False
     remove: Share = needed("Share of the channels that is removed.", above=0, below=1)
-    by: Literal["l1", "l2"] = setting("l1", "Norm that ranks channels.")
-    from_: Share = setting(0.0, "Share of training at which removing starts.", least=0, below=1)
-    until: Share = setting(1.0, "Share of training at which removing is done.", above=0, most=1)
+    by: Literal["l1", "l2"] = setting("Norm that ranks channels.", default="l1")
+    from_: Share = setting("Share of training at which removing starts.", default=0.0, least=0, below=1)
+    until: Share = setting("Share of training at which removing is done.", default=1.0, above=0, most=1)
 
 
 @record
@@ -27,7 +27,7 @@ class Int8(Record):
 
     kind = "int8"
     compiled = False
-    from_: Share = setting(0.0, "Share of training at which quantisation starts.", least=0, below=1)
+    from_: Share = setting("Share of training at which quantisation starts.", default=0.0, least=0, below=1)
 
 
 @record
@@ -36,8 +36,8 @@ class Int4(Record):
 
     kind = "int4"
     compiled = False
-    from_: Share = setting(0.0, "Share of training at which quantisation starts.", least=0, below=1)
-    group: int = setting(128, "Weights per scale.", least=8)
+    from_: Share = setting("Share of training at which quantisation starts.", default=0.0, least=0, below=1)
+    group: int = setting("Weights per scale.", default=128, least=8)
 
 
 @record
@@ -58,7 +58,7 @@ class Match(Record):
     compiled = False
     student: str = needed("Path of labels in this model.")
     teacher: str = needed("Path of labels in the teacher.")
-    weight: float = setting(1.0, "Weight in the loss.", above=0)
+    weight: float = setting("Weight in the loss.", default=1.0, above=0)
 
 
 @record
@@ -68,9 +68,9 @@ class Distill(Record):
     kind = "distill"
     compiled = False
     teacher: HuggingFace | SpecTeacher = needed("The teacher.")
-    alpha: float | Ramp = setting(0.5, "Weight of the loss against the labels.", least=0, most=1)
-    temperature: float = setting(2.0, "Temperature of both distributions.", above=0)
-    features: tuple[Match, ...] = setting((), "Features that are matched besides the logits.")
+    alpha: float | Ramp = setting("Weight of the loss against the labels.", default=0.5, least=0, most=1)
+    temperature: float = setting("Temperature of both distributions.", default=2.0, above=0)
+    features: tuple[Match, ...] = setting("Features that are matched besides the logits.", default=())
 
 
 @record
@@ -96,7 +96,7 @@ class Width(Record):
 class Compression(Record):
     """Making the model smaller and faster."""
 
-    prune: Channels | None = setting(None, "Removing channels.")
-    quantize: Int8 | Int4 | None = setting(None, "Quantisation while training.")
-    distill: Distill | None = setting(None, "Learning from a teacher.")
-    dynamic: EarlyExit | Width | None = setting(None, "Work by the difficulty of the input.")
+    prune: Channels | None = setting("Removing channels.", default=None)
+    quantize: Int8 | Int4 | None = setting("Quantisation while training.", default=None)
+    distill: Distill | None = setting("Learning from a teacher.", default=None)
+    dynamic: EarlyExit | Width | None = setting("Work by the difficulty of the input.", default=None)

@@ -23,7 +23,7 @@ class Jsonl(Record):
 
     kind = "jsonl"
     files: str = needed("Path or pattern.")
-    field: str = setting("text", "Field that holds the text.")
+    field: str = setting("Field that holds the text.", default="text")
 
 
 @record
@@ -32,7 +32,7 @@ class Parquet(Record):
 
     kind = "parquet"
     files: str = needed("Path or pattern.")
-    column: str = setting("text", "Column that holds the text.")
+    column: str = setting("Column that holds the text.", default="text")
 
 
 @record
@@ -42,7 +42,7 @@ class TokenFiles(Record):
     kind = "tokens"
     files: str = needed("Path or pattern.")
     dtype: Literal["uint16", "uint32"] | Auto = setting(
-        AUTO, "Width of a token; `auto` is uint16 where the vocabulary fits it."
+        "Width of a token; `auto` is uint16 where the vocabulary fits it.", default=AUTO
     )
 
 
@@ -64,8 +64,8 @@ class ImageText(Record):
     compiled = False
     files: str = needed("JSON Lines files with the path of the image and its text.")
     size: int = needed("Height and width that images are brought to.", least=1)
-    image: str = setting("image", "Field that holds the path of the image.")
-    text: str = setting("text", "Field that holds the text.")
+    image: str = setting("Field that holds the path of the image.", default="image")
+    text: str = setting("Field that holds the text.", default="text")
 
 
 @record
@@ -89,9 +89,9 @@ class Datasets(Record):
     kind = "datasets"
     compiled = False
     name: str = needed("Name or folder of the data set.")
-    split: str = setting("train", "Split of the data set.")
-    column: str = setting("text", "Column that holds the text.")
-    streaming: bool = setting(False, "Reads while training rather than before.")
+    split: str = setting("Split of the data set.", default="train")
+    column: str = setting("Column that holds the text.", default="text")
+    streaming: bool = setting("Reads while training rather than before.", default=False)
 
 
 @record
@@ -133,8 +133,8 @@ class DiskCache(Record):
     kind = "disk"
     compiled = False
     directory: str = needed("Folder of the cache.")
-    limit: Bytes | None = setting(None, "Largest size of the cache.", above=0)
-    warm_up: Share = setting(0.0, "Share of the data brought in before training starts.", least=0, most=1)
+    limit: Bytes | None = setting("Largest size of the cache.", default=None, above=0)
+    warm_up: Share = setting("Share of the data brought in before training starts.", default=0.0, least=0, most=1)
 
 
 @record
@@ -144,7 +144,7 @@ class MemoryCache(Record):
     kind = "memory"
     compiled = False
     limit: Bytes = needed("Largest size of the cache.", above=0)
-    warm_up: Share = setting(0.0, "Share of the data brought in before training starts.", least=0, most=1)
+    warm_up: Share = setting("Share of the data brought in before training starts.", default=0.0, least=0, most=1)
 
 
 Source = Text | Jsonl | Parquet | TokenFiles | Images | ImageText | Digits | Random | Datasets | Custom
@@ -156,24 +156,26 @@ class Data(Record):
     """What is trained on. The order of samples is a function of the seed and the number of samples consumed only."""
 
     source: Source = needed("Where samples come from.")
-    tokenizer: Tokenizer | None = setting(None, "How text becomes tokens.")
+    tokenizer: Tokenizer | None = setting("How text becomes tokens.", default=None)
     vocab: int | None = setting(
-        None, "Number of different tokens; follows from the tokenizer where there is one.", least=1
+        "Number of different tokens; follows from the tokenizer where there is one.", default=None, least=1
     )
-    classes: int | None = setting(None, "Number of classes; 10 for `digits()`.", least=1)
-    sequence: int | None = setting(None, "Tokens per sample.", least=1, most=2**31 - 1)
+    classes: int | None = setting("Number of classes; 10 for `digits()`.", default=None, least=1)
+    sequence: int | None = setting("Tokens per sample.", default=None, least=1, most=2**31 - 1)
     packing: Literal["stream", "best_fit", "pad"] = setting(
-        "stream",
         "`stream` joins documents and cuts every `sequence` tokens, `best_fit` keeps documents whole where it can, "
         "`pad` gives each its own sample.",
+        default="stream",
         compiled=("stream",),
     )
-    validation: Share = setting(0.0, "Share of the documents or samples kept for evaluation.", least=0, below=1)
-    shuffle: bool = setting(True, "Whether each epoch has its own order.")
-    seed: int | Auto = setting(AUTO, "Seed of split and order; `auto` is `training.seed`.", least=0, most=2**63 - 1)
-    augment: RandomChange | Learned | None = setting(None, "How training samples are varied.")
-    filter: Noise | None = setting(None, "Which training samples are set aside as noise.")
-    workers: int = setting(
-        0, "Loading processes per rank, each with its own share of the data.", least=0, compiled=False
+    validation: Share = setting("Share of the documents or samples kept for evaluation.", default=0.0, least=0, below=1)
+    shuffle: bool = setting("Whether each epoch has its own order.", default=True)
+    seed: int | Auto = setting(
+        "Seed of split and order; `auto` is `training.seed`.", default=AUTO, least=0, most=2**63 - 1
     )
-    cache: DiskCache | MemoryCache | None = setting(None, "Where decoded samples are kept.")
+    augment: RandomChange | Learned | None = setting("How training samples are varied.", default=None)
+    filter: Noise | None = setting("Which training samples are set aside as noise.", default=None)
+    workers: int = setting(
+        "Loading processes per rank, each with its own share of the data.", default=0, least=0, compiled=False
+    )
+    cache: DiskCache | MemoryCache | None = setting("Where decoded samples are kept.", default=None)

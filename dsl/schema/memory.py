@@ -21,11 +21,11 @@ class Memory(Record):
     """What is recomputed or moved away to save memory."""
 
     checkpointing: Literal["off", "sqrt", "selective", "full"] | Budget = setting(
-        "off",
         "Which activations are recomputed: none, all but about the root of their number, those that cost "
         "much memory and little time, or all of each block.",
+        default="off",
         compiled=("off",),
     )
     offload: tuple[Literal["activations", "optimizer", "parameters"], ...] = setting(
-        (), "What lies in the memory of the host.", compiled=False
+        "What lies in the memory of the host.", default=(), compiled=False
     )

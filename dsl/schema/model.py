@@ -17,4 +17,4 @@ class HuggingFace(Record):
 class ModelSettings(Record):
     """The network. Any other setting here is a constant of the model."""
 
-    weights: HuggingFace | None = setting(None, "Weights to start from.")
+    weights: HuggingFace | None = setting("Weights to start from.", default=None)

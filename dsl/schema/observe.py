@@ -11,9 +11,9 @@ class Sample(Record):
     """Text that the model writes at the end."""
 
     kind = "sample"
-    prompt: str = setting("", "What the text starts with; a new document where empty.")
-    tokens: int = setting(200, "Tokens to write.", least=1)
-    temperature: float = setting(0.8, "0 takes the likeliest token each time.", least=0)
+    prompt: str = setting("What the text starts with; a new document where empty.", default="")
+    tokens: int = setting("Tokens to write.", default=200, least=1)
+    temperature: float = setting("0 takes the likeliest token each time.", default=0.8, least=0)
 
 
 @record
@@ -22,8 +22,8 @@ class Trace(Record):
 
     kind = "trace"
     compiled = False
-    start: Steps = setting(10, "Step at which the record starts.", least=0)
-    steps: Steps = setting(5, "Steps recorded.", least=1)
+    start: Steps = setting("Step at which the record starts.", default=10, least=0)
+    steps: Steps = setting("Steps recorded.", default=5, least=1)
 
 
 @record
@@ -33,18 +33,20 @@ class Alert(Record):
     kind = "alert"
     compiled = False
     metric: str = needed("Name of the metric.")
-    above: float | None = setting(None, "Bound above.")
-    below: float | None = setting(None, "Bound below.")
+    above: float | None = setting("Bound above.", default=None)
+    below: float | None = setting("Bound below.", default=None)
 
 
 @record
 class Observe(Record):
     """What is shown and recorded; `metrics.jsonl` in the run folder always is."""
 
-    progress: bool = setting(True, "A line with step, loss, speed and time left.")
-    log_every: Steps = setting(10, "Steps between records.", least=1)
-    tensorboard: bool = setting(True, "Records for TensorBoard.")
-    sample: Sample | Auto | None = setting(AUTO, "Text written at the end; `auto` writes one where the data are text.")
-    profile: Trace | None = setting(None, "Profiler trace.")
-    memory_snapshot: bool = setting(False, "Record of each allocation.", compiled=False)
-    alerts: tuple[Alert, ...] = setting((), "What to be told.")
+    progress: bool = setting("A line with step, loss, speed and time left.", default=True)
+    log_every: Steps = setting("Steps between records.", default=10, least=1)
+    tensorboard: bool = setting("Records for TensorBoard.", default=True)
+    sample: Sample | Auto | None = setting(
+        "Text written at the end; `auto` writes one where the data are text.", default=AUTO
+    )
+    profile: Trace | None = setting("Profiler trace.", default=None)
+    memory_snapshot: bool = setting("Record of each allocation.", default=False, compiled=False)
+    alerts: tuple[Alert, ...] = setting("What to be told.", default=())

@@ -15,9 +15,9 @@ class Ramp(Record):
     compiled = False
     from_: float = needed("Value at the start.")
     to: float = needed("Value at the end.")
-    shape: Literal["linear", "cosine", "exponential"] = setting("linear", "Form of the change.")
-    start: Share = setting(0.0, "Share of training at which the change starts.", least=0, below=1)
-    end: Share = setting(1.0, "Share of training at which the change is done.", above=0, most=1)
+    shape: Literal["linear", "cosine", "exponential"] = setting("Form of the change.", default="linear")
+    start: Share = setting("Share of training at which the change starts.", default=0.0, least=0, below=1)
+    end: Share = setting("Share of training at which the change is done.", default=1.0, above=0, most=1)
 
 
 @record
@@ -28,7 +28,7 @@ class DynamicBetas(Record):
     compiled = False
     low: tuple[float, float] = needed("Betas at the end.", least=0, below=1)
     high: tuple[float, float] = needed("Betas at the start.", least=0, below=1)
-    power: float = setting(1.0, "Form of the change; 1 is linear.", above=0)
+    power: float = setting("Form of the change; 1 is linear.", default=1.0, above=0)
 
 
 @record
@@ -46,7 +46,7 @@ class Adaptive(Record):
     kind = "adaptive"
     compiled = False
     percentile: Share = needed("Share of past norms below the threshold.", above=0, most=1)
-    window: Steps = setting(1_000, "Number of past steps.", least=1)
+    window: Steps = setting("Number of past steps.", default=1_000, least=1)
 
 
 Clip = Norm | Adaptive
@@ -57,14 +57,18 @@ class AdamW(Record):
     """Adam with decoupled weight decay."""
 
     kind = "adamw"
-    lr: float = setting(1e-3, "Largest learning rate.", above=0)
-    betas: tuple[float, float] | DynamicBetas = setting((0.9, 0.999), "Decay of the two moments.", least=0, below=1)
-    eps: float = setting(1e-8, "Added to the root of the second moment.", above=0)
-    weight_decay: float | Ramp = setting(0.01, "Decoupled weight decay of matrices; vectors have none.", least=0)
-    l4: float | Ramp = setting(
-        0.0, "Factor of the sum of fourth powers of the parameters in the loss.", least=0, compiled=False
+    lr: float = setting("Largest learning rate.", default=1e-3, above=0)
+    betas: tuple[float, float] | DynamicBetas = setting(
+        "Decay of the two moments.", default=(0.9, 0.999), least=0, below=1
     )
-    clip: Clip | None = setting(None, "How gradients are bounded.")
+    eps: float = setting("Added to the root of the second moment.", default=1e-8, above=0)
+    weight_decay: float | Ramp = setting(
+        "Decoupled weight decay of matrices; vectors have none.", default=0.01, least=0
+    )
+    l4: float | Ramp = setting(
+        "Factor of the sum of fourth powers of the parameters in the loss.", default=0.0, least=0, compiled=False
+    )
+    clip: Clip | None = setting("How gradients are bounded.", default=None)
 
 
 @record
@@ -72,14 +76,14 @@ class Sgd(Record):
     """Stochastic gradient descent."""
 
     kind = "sgd"
-    lr: float = setting(0.1, "Largest learning rate.", above=0)
-    momentum: float | Ramp = setting(0.0, "Decay of the running gradient.", least=0, below=1)
-    nesterov: bool = setting(False, "Looks ahead along the momentum.")
-    weight_decay: float | Ramp = setting(0.0, "Weight decay of matrices; vectors have none.", least=0)
+    lr: float = setting("Largest learning rate.", default=0.1, above=0)
+    momentum: float | Ramp = setting("Decay of the running gradient.", default=0.0, least=0, below=1)
+    nesterov: bool = setting("Looks ahead along the momentum.", default=False)
+    weight_decay: float | Ramp = setting("Weight decay of matrices; vectors have none.", default=0.0, least=0)
     l4: float | Ramp = setting(
-        0.0, "Factor of the sum of fourth powers of the parameters in the loss.", least=0, compiled=False
+        "Factor of the sum of fourth powers of the parameters in the loss.", default=0.0, least=0, compiled=False
     )
-    clip: Clip | None = setting(None, "How gradients are bounded.")
+    clip: Clip | None = setting("How gradients are bounded.", default=None)
 
 
 @record
@@ -88,16 +92,22 @@ class Muon(Record):
 
     kind = "muon"
     compiled = False
-    lr: float = setting(0.02, "Largest learning rate of matrices.", above=0)
-    momentum: float | Ramp = setting(0.95, "Decay of the running gradient.", least=0, below=1)
-    nesterov: bool = setting(True, "Looks ahead along the momentum.")
-    iterations: int = setting(5, "Newton-Schulz iterations.", least=1)
-    adamw_lr: float = setting(3e-4, "Largest learning rate of embeddings, heads and vectors.", above=0)
-    betas: tuple[float, float] | DynamicBetas = setting((0.9, 0.95), "Decay of AdamW's two moments.", least=0, below=1)
-    eps: float = setting(1e-8, "Added to the root of AdamW's second moment.", above=0)
-    weight_decay: float | Ramp = setting(0.01, "Decoupled weight decay of matrices; vectors have none.", least=0)
-    l4: float | Ramp = setting(0.0, "Factor of the sum of fourth powers of the parameters in the loss.", least=0)
-    clip: Clip | None = setting(None, "How gradients are bounded.")
+    lr: float = setting("Largest learning rate of matrices.", default=0.02, above=0)
+    momentum: float | Ramp = setting("Decay of the running gradient.", default=0.95, least=0, below=1)
+    nesterov: bool = setting("Looks ahead along the momentum.", default=True)
+    iterations: int = setting("Newton-Schulz iterations.", default=5, least=1)
+    adamw_lr: float = setting("Largest learning rate of embeddings, heads and vectors.", default=3e-4, above=0)
+    betas: tuple[float, float] | DynamicBetas = setting(
+        "Decay of AdamW's two moments.", default=(0.9, 0.95), least=0, below=1
+    )
+    eps: float = setting("Added to the root of AdamW's second moment.", default=1e-8, above=0)
+    weight_decay: float | Ramp = setting(
+        "Decoupled weight decay of matrices; vectors have none.", default=0.01, least=0
+    )
+    l4: float | Ramp = setting(
+        "Factor of the sum of fourth powers of the parameters in the loss.", default=0.0, least=0
+    )
+    clip: Clip | None = setting("How gradients are bounded.", default=None)
 
 
 Optimizer = AdamW | Sgd | Muon

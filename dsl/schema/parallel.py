@@ -23,30 +23,30 @@ class ZeroBubble(Record):
 
     kind = "zero_bubble"
     compiled = False
-    chunks: int = setting(1, "Chunks per stage.", least=1)
+    chunks: int = setting("Chunks per stage.", default=1, least=1)
 
 
 @record
 class Parallel(Record):
     """Ranks and axes. With `auto` the planner searches and explains."""
 
-    world_size: int = setting(1, "Number of ranks.", least=1, compiled=False)
+    world_size: int = setting("Number of ranks.", default=1, least=1, compiled=False)
     gpu_per_node: int | Auto = setting(
-        AUTO, "Ranks per node; `auto` is as many as there are, at most 8.", least=1, compiled=False
+        "Ranks per node; `auto` is as many as there are, at most 8.", default=AUTO, least=1, compiled=False
     )
-    pipeline_depth: int | Auto = setting(1, "Stages of the pipeline.", least=1, compiled=False)
-    tensor_model_parallel: int | Auto = setting(1, "Ranks that share each matrix.", least=1, compiled=False)
+    pipeline_depth: int | Auto = setting("Stages of the pipeline.", default=1, least=1, compiled=False)
+    tensor_model_parallel: int | Auto = setting("Ranks that share each matrix.", default=1, least=1, compiled=False)
     data_parallel: int | Auto = setting(
-        AUTO, "Ranks that share the batch; `auto` is what the other axes leave.", least=1, compiled=False
+        "Ranks that share the batch; `auto` is what the other axes leave.", default=AUTO, least=1, compiled=False
     )
-    expert_parallel: int | Auto = setting(1, "Ranks that share the experts.", least=1, compiled=False)
-    context_parallel: int | Auto = setting(1, "Ranks that share each sequence.", least=1, compiled=False)
+    expert_parallel: int | Auto = setting("Ranks that share the experts.", default=1, least=1, compiled=False)
+    context_parallel: int | Auto = setting("Ranks that share each sequence.", default=1, least=1, compiled=False)
     sequence_parallel: bool = setting(
-        False, "Shards norms and residuals by sequence on the tensor axis.", compiled=False
+        "Shards norms and residuals by sequence on the tensor axis.", default=False, compiled=False
     )
     shard: Literal["none", "optimizer", "gradients", "parameters"] | Auto = setting(
-        "none", "What the data axis shards; each includes those before it.", compiled=False
+        "What the data axis shards; each includes those before it.", default="none", compiled=False
     )
     schedule: Literal["one_f_one_b", "gpipe"] | Interleaved | ZeroBubble | Auto = setting(
-        "one_f_one_b", "Order of micro-batches in the pipeline.", compiled=False
+        "Order of micro-batches in the pipeline.", default="one_f_one_b", compiled=False
     )

@@ -14,11 +14,11 @@ class DynamicScale(Record):
 
     kind = "dynamic"
     compiled = False
-    initial: float = setting(65_536.0, "Scale at the start.", above=0)
-    growth: float = setting(2.0, "Factor of growth.", above=1)
-    backoff: float = setting(0.5, "Factor of backing off.", above=0, below=1)
-    interval: Steps = setting(2_000, "Finite steps before the scale grows.", least=1)
-    hysteresis: int = setting(1, "Steps with a non-finite gradient before the scale backs off.", least=1)
+    initial: float = setting("Scale at the start.", default=65_536.0, above=0)
+    growth: float = setting("Factor of growth.", default=2.0, above=1)
+    backoff: float = setting("Factor of backing off.", default=0.5, above=0, below=1)
+    interval: Steps = setting("Finite steps before the scale grows.", default=2_000, least=1)
+    hysteresis: int = setting("Steps with a non-finite gradient before the scale backs off.", default=1, least=1)
 
 
 @record
@@ -45,17 +45,17 @@ class Precision(Record):
     """Number formats."""
 
     compute: Literal["fp32", "tf32", "bf16", "fp16", "fp8"] = setting(
-        "fp32", "Format of matrix products.", compiled=("fp32", "tf32", "bf16")
+        "Format of matrix products.", default="fp32", compiled=("fp32", "tf32", "bf16")
     )
     master: Literal["fp32"] | None = setting(
-        "fp32",
         "Format that the optimizer keeps parameters in; `none` keeps them in that of `compute`.",
+        default="fp32",
         compiled=("fp32",),
     )
     loss_scale: DynamicScale | FixedScale | Auto | None = setting(
-        AUTO, "Factor of the loss against underflow; `auto` is `dynamic` for fp16 and `none` otherwise."
+        "Factor of the loss against underflow; `auto` is `dynamic` for fp16 and `none` otherwise.", default=AUTO
     )
-    overrides: tuple[BlockPrecision, ...] = setting((), "Blocks in another format.")
+    overrides: tuple[BlockPrecision, ...] = setting("Blocks in another format.", default=())
     numeric_debug: bool = setting(
-        False, "Names the first op that makes a non-finite value by its spec line.", compiled=False
+        "Names the first op that makes a non-finite value by its spec line.", default=False, compiled=False
     )

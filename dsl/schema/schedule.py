@@ -20,7 +20,7 @@ class Cosine(Record):
     """Falls along half a cosine."""
 
     kind = "cosine"
-    floor: Share = setting(0.0, "Share of the largest rate that is left at the end.", least=0, most=1)
+    floor: Share = setting("Share of the largest rate that is left at the end.", default=0.0, least=0, most=1)
 
 
 @record
@@ -28,7 +28,7 @@ class Linear(Record):
     """Falls in a straight line."""
 
     kind = "linear"
-    floor: Share = setting(0.0, "Share of the largest rate that is left at the end.", least=0, most=1)
+    floor: Share = setting("Share of the largest rate that is left at the end.", default=0.0, least=0, most=1)
 
 
 @record
@@ -38,13 +38,13 @@ class Wsd(Record):
     kind = "wsd"
     compiled = False
     decay: Duration = needed("Length of the fall.", above=0)
-    floor: Share = setting(0.0, "Share of the largest rate that is left at the end.", least=0, most=1)
-    shape: Literal["linear", "cosine", "sqrt"] = setting("linear", "Form of the fall.")
+    floor: Share = setting("Share of the largest rate that is left at the end.", default=0.0, least=0, most=1)
+    shape: Literal["linear", "cosine", "sqrt"] = setting("Form of the fall.", default="linear")
 
 
 @record
 class Schedule(Record):
     """The learning rate over training, as a multiple of `optimizer.lr`."""
 
-    warmup: Duration = setting(Quantity(0, "steps"), "Length of the linear rise from 0.", least=0)
-    decay: Constant | Cosine | Linear | Wsd = setting(Constant(), "How the rate falls after the rise.")
+    warmup: Duration = setting("Length of the linear rise from 0.", default=Quantity(0, "steps"), least=0)
+    decay: Constant | Cosine | Linear | Wsd = setting("How the rate falls after the rise.", default=Constant())
