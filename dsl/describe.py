@@ -50,8 +50,6 @@ def _setting(path: str, record: type[Record], f: Field[Any]) -> str:
     hint = get_type_hints(record, include_extras=True)[f.name]
     bounds = [("at least", rule.least), ("at most", rule.most), ("above", rule.above), ("below", rule.below)]
     limits = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-    if rule.multiple is not None:
-        limits.append(f"a multiple of {rule.multiple}")
     kinds, records = _type(hint)
     default = _shown(f.default, "share" in str(hint))
     head = f"{path}: {' or '.join(kinds)}" + (f" ({', '.join(limits)})" if limits else "")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from ..diagnostics import Diagnostic, Sink
 from ..json_schema import failures
+from ..read import read
 from ..source import Source, Span
 from ..spec import Spec
 from ..suggest import nearest
 from .checks import cross_check
 from .collect import Collector, Layered, layers
-from .files import Loader, Unit, read
+from .files import Loader, Unit
 from .resolver import Resolver
 
 
@@ -23,12 +24,10 @@ def load(
     All profiles are checked, the chosen one is resolved.
     """
     sink = Sink()
-    path = Path(source.name if isinstance(source, Source) else source)
-    text = source if isinstance(source, Source) else read(path, str(source))
-    if isinstance(text, str):
-        sink.error("E0601", f'"{source}" {text}', Span(Source(str(source), ""), 0, 0), "check the path")
+    text = source if isinstance(source, Source) else _read(Path(source), sink)
+    if text is None or sink.failed:
         return None, sink
-    unit = Loader(sink).load(text, path.absolute())
+    unit = Loader(sink).load(text, Path(text.name).absolute())
     units = unit.order()
     base = layers(units, sink)
     chosen = _overlaid(base, profile, overrides, unit, sink)
@@ -38,6 +37,15 @@ def load(
         if other != profile:
             _check_profile(base, units, sink, other)
     return (None if sink.failed else spec), sink
+
+
+def _read(path: Path, sink: Sink) -> Source | None:
+    try:
+        return read(path, sink)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "bad path"
+        sink.error("E0601", f"`{path}` cannot be read: {reason}", Span(Source(str(path), ""), 0, 0), "check the path")
+        return None
 
 
 def _overlaid(base: Layered, profile: str | None, flags: tuple[str, ...], unit: Unit, sink: Sink) -> Layered:

@@ -34,7 +34,7 @@ class Layered:
     """All settings that were given, the last layer winning; `titles` are those of sections."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    titles: dict[str, tuple[str, Span]] = field(default_factory=dict)
+    titles: dict[str, tuple[str, Origin]] = field(default_factory=dict)
     sections: dict[str, Span] = field(default_factory=dict)
     profiles: dict[str, tuple[ast.Profile, Unit]] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Layered:
 
     def owner(self, section: str) -> type[Record]:
         """The record of a section."""
-        title = self.titles.get(section, ("", None))[0]
+        title = self.titles[section][0] if section in self.titles else ""
         return next((owner for owner in SECTIONS[section] if owner.kind == title), SECTIONS[section][0])
 
     def copy(self) -> Layered:
@@ -146,13 +146,14 @@ class Collector:
 
     def _retitle(self, section: str, title: str, span: Span) -> None:
         held = self.into.titles.get(section)
-        if held and held[0] != title and held[1].source is span.source:
-            label = Label(held[1], "first given here")
+        first = held[1].span if held else None
+        if held and first and held[0] != title and first.source is span.source:
+            label = Label(first, "first given here")
             self.sink.error("E0202", f"`{section}` is both `{held[0]}` and `{title}`", span, "keep one", (label,))
             return
         if held and held[0] != title and section == "optimizer":
             self._clear(section)  # they belong to another optimizer
-        self.into.titles[section] = (title, span)
+        self.into.titles[section] = (title, Origin("file", span))
 
     def _clear(self, section: str) -> None:
         for path in [p for p in self.into.entries if p.startswith(f"{section}.")]:
@@ -206,7 +207,7 @@ class Collector:
             self.sink.error("E0204", f"`{section}` has no choice `{span.text[:40]}`", span, remedy, fix=fix)
             return
         self._clear(section)
-        self.into.titles[section] = (name.text, name.span)
+        self.into.titles[section] = (name.text, Origin(origin.how, name.span, origin.profile))
         for argument in value.arguments if isinstance(value, ast.Call) else ():
             if argument.name is None or argument.name_span is None:
                 self.sink.error("E0213", "settings of a section have names", argument.span, "write `lr: 0.1`")

@@ -9,13 +9,13 @@ from pathlib import Path
 from .. import ast
 from ..diagnostics import Label, Sink
 from ..parse import parse
+from ..read import read
 from ..source import Source, Span
 from ..spec import Definition, Scope
 from ..suggest import correction
 
 LIBRARY = Path(__file__).parents[1] / "std"
 PRELUDE = "prelude"
-MAX_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(eq=False)
@@ -39,18 +39,6 @@ class Unit:
         for unit in self.imports:
             found |= {id(u): u for u in unit.order()}
         return [*found.values(), *([] if self.library else [self])]
-
-
-def read(path: Path, name: str) -> Source | str:
-    """The text of a file, or why there is none."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            return f"is larger than {MAX_BYTES >> 20} MiB"
-        return Source(name, path.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return f"is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or 'bad path'}"
 
 
 class Loader:
@@ -102,12 +90,18 @@ class Loader:
             return None
         if target in self.done:
             return self.done[target]
-        source = read(target, statement.target)
-        if isinstance(source, str):
-            message = f'"{statement.target[:80]}" {source}'
+        source = self._read(target, str(Path(statement.span.source.name).parent / statement.target), statement)
+        return None if source is None else self.load(source, target)
+
+    def _read(self, target: Path, name: str, statement: ast.Import) -> Source | None:
+        try:
+            found = read(target, self.sink)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "bad path"
+            message = f'"{statement.target[:80]}" cannot be read: {reason}'
             self.sink.error("E0601", message, statement.span, "the path is relative to the importing file")
             return None
-        return self.load(source, target)
+        return None if found is None else Source(name, found.text)
 
 
 def library_names() -> list[str]:
@@ -118,9 +112,8 @@ def library_names() -> list[str]:
 @cache
 def library(name: str) -> Unit:
     """A module of the library; a finding in it is a fault of this package."""
-    source = read(LIBRARY / f"{name}.dsk", f"std/{name}.dsk")
-    assert isinstance(source, Source), source
     sink = Sink()
+    source = Source(f"std/{name}.dsk", (LIBRARY / f"{name}.dsk").read_text(encoding="utf-8"))
     unit = Unit(parse(source, sink), library=True)
     targets = [s.target.removeprefix("std.") for s in unit.file.body if isinstance(s, ast.Import)]
     unit.imports = [library(target) for target in targets]

@@ -121,7 +121,9 @@ class Resolver:
         assert holder is not None
         constants = {name: self.values[f"model.{name}"] for name in self.layered.constants}
         scopes = self._scopes(constants, holder)
-        name = self.layered.titles.get("model", ("model", None))[0]
+        titles = self.layered.titles
+        self.origins |= {section: origin for section, (_, origin) in titles.items()}
+        name = titles["model"][0] if "model" in titles else "model"
         settled: dict[str, object] = dict(sections)
         return Spec(
             self.main.source, self.profile, name, forward, scopes[id(holder.scope)],
