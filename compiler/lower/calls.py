@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...dsl.ast import Call, Expr, Extern
 from ...dsl.source import Span
+from ...dsl.spec import Definition
 from ..node import Node
 from ..ops.base import REQUIRED, Attribute, Op, ShapeError
 from .attributes import WORDS, fits
@@ -44,11 +45,16 @@ def apply(
 
 def _of_op(op: Op) -> Signature:
     tensors = tuple(name.strip("*?") for name in op.tensors)
-    named = tuple(attribute.name for attribute in op.attributes)
+    values = tuple(attribute.name for attribute in op.attributes if not attribute.name.startswith("*"))
     required = {name for name in op.tensors if not name.endswith("?")}
-    required |= {attribute.name for attribute in op.attributes if attribute.default is REQUIRED}
+    required |= {name for name, a in _kinds(op).items() if a.default is REQUIRED}
     variadic = bool(op.tensors) and op.tensors[-1].startswith("*")
-    return Signature(tensors, named, frozenset(name.strip("*") for name in required), variadic)
+    sizes = len(values) < len(op.attributes)
+    return Signature(tensors, values, frozenset(name.strip("*") for name in required), variadic, sizes)
+
+
+def _kinds(op: Op) -> dict[str, Attribute]:
+    return {attribute.name: attribute for attribute in op.attributes if not attribute.name.startswith("*")}
 
 
 def _op(
@@ -57,28 +63,35 @@ def _op(
     tensors: dict[str, Any] = {}
     attrs: dict[str, Any] = {}
     slots = {name.strip("*?"): name for name in op.tensors}
-    kinds = {attribute.name: attribute for attribute in op.attributes}
-    for name in (name for name in (*slots, *kinds) if name in matched):
-        if name in tensors or name in attrs:
-            continue
-        given = matched[name]
+    kinds = _kinds(op)
+    further = Attribute("", "int", "a size of the pattern")
+    for name, given in sorted(matched.items(), key=lambda item: [*slots, *matched].index(item[0])):
         refs = [one.meaning for one in given if isinstance(one.meaning, Ref)]
         if name in slots and len(refs) == len(given):
             tensors[name] = tuple(refs) if slots[name].startswith("*") else refs[0]
-        elif name in kinds and _typed(state, call, kinds[name], given[0]):
-            value = given[0].meaning
-            attrs[name] = (value,) if kinds[name].type == "ints" and not isinstance(value, tuple) else value
+        elif name in slots and name not in kinds:
+            return _not_a_tensor(state, call, name, given)
+        elif _typed(state, call, kinds.get(name, further), name, given[0]):
+            attrs[name] = _attribute(kinds.get(name, further), given[0].meaning)
         else:
-            return POISON if name in kinds else _not_a_tensor(state, call, name, given)
+            return POISON
     places = {name: given[0].argument.value for name, given in matched.items()}
     return run_op(state, scope, op, tensors, attrs, call.span, hint, places, call)
 
 
-def _typed(state: State, call: Call, attribute: Attribute, given: Given) -> bool:
+def _attribute(attribute: Attribute, value: Meaning) -> Meaning:
+    """The value as ops read it: a single size is a list of one, the word `none` is a text."""
+    if attribute.type == "ints" and not isinstance(value, tuple):
+        return (value,)
+    return "none" if attribute.type == "name" and value is None else value
+
+
+def _typed(state: State, call: Call, attribute: Attribute, name: str, given: Given) -> bool:
     value = given.meaning
-    if fits(attribute.type, value) or (value is None and attribute.default is None):
+    word = attribute.type == "name" and isinstance(attribute.default, str)
+    if fits(attribute.type, value) or (value is None and (attribute.default is None or word)):
         return True
-    message = f"`{attribute.name}` of `{call.function.text}` is {WORDS[attribute.type]}, but this is {shown(value)}"
+    message = f"`{name}` of `{call.function.text}` is {WORDS[attribute.type]}, but this is {shown(value)}"
     state.report.error("E0511", message, given.argument.value.span, attribute.doc, culprit=given.argument.value)
     return False
 
@@ -91,8 +104,7 @@ def _not_a_tensor(state: State, call: Call, name: str, given: Sequence[Given]) -
         state.report.error("E0522", message, span, "unpack them first: (a, b) = ...")
         return POISON
     message = f"`{name}` of `{call.function.text}` is a tensor, but this is {shown(wrong.meaning)}"
-    help = "values are passed by name" if wrong.argument.name is None else None
-    state.report.error("E0505", message, span, help, culprit=wrong.argument.value)
+    state.report.error("E0505", message, span, culprit=wrong.argument.value)
     return POISON
 
 
@@ -108,7 +120,7 @@ def run_op(
     call: Call | None = None,
 ) -> Meaning:
     """Adds the node of an op; `places` are the expressions of its arguments."""
-    full = {attribute.name: attrs.get(attribute.name, attribute.default) for attribute in op.attributes}
+    full = {name: attribute.default for name, attribute in _kinds(op).items()} | dict(attrs)
     types = {name: _types(value) for name, value in tensors.items()}
     try:
         inferred = op.infer(types, full)
@@ -150,9 +162,7 @@ def _types(value: Any) -> Any:
 
 def _flatten(tensors: Mapping[str, Any]) -> tuple[tuple[Ref, ...], tuple[str, ...]]:
     pairs = [
-        (ref, name)
-        for name, value in tensors.items()
-        for ref in (value if isinstance(value, tuple) else (value,))
+        (ref, name) for name, value in tensors.items() for ref in (value if isinstance(value, tuple) else (value,))
     ]
     return tuple(ref for ref, _ in pairs), tuple(name for _, name in pairs)
 
@@ -167,6 +177,7 @@ def _block(
         return POISON
     if isinstance(function.record, Extern):
         return _extern(state, scope, call, function, bound, hint)
+    assert isinstance(function.record, Definition)
     with state.report.inside(Frame(function.name, call.function.span, arguments)):
         instance = state.lower_block(state, function.record, bound, call)
     if instance.body is None:
@@ -188,9 +199,7 @@ def _block(
     return results(node)
 
 
-def _extern(
-    state: State, scope: Scope, call: Call, function: Function, bound: Bound, hint: str | None
-) -> Meaning:
+def _extern(state: State, scope: Scope, call: Call, function: Function, bound: Bound, hint: str | None) -> Meaning:
     """A user's own module: its shapes are those of its declared signature."""
     extern = function.record
     assert isinstance(extern, Extern)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...dsl.ast import Binary, Call, Expr, Hole, Literal, Name, Number, Sequence, Unary
+from ...dsl.ast import Argument, Binary, Call, Expr, Hole, Literal, Name, Number, Sequence, Unary
 from ..ops import OPS
 from .arithmetic import TENSOR_OPS, Undefined, compute, negative
-from .calls import Given, apply, run_op, words
+from .calls import apply, run_op, words
+from .matching import Given
 from .names import function, look_up
 from .scope import Scope
 from .values import POISON, Meaning, Ref, Several, is_fixed, is_number, shown
@@ -72,15 +73,20 @@ def _number(state: State, number: Number) -> Meaning:
 
 def _call(state: State, scope: Scope, call: Call, hint: str | None) -> Meaning:
     target = function(state, scope, call.function)
-    plain = words(target) if target is not None else frozenset()
-    given = []
-    for argument in call.arguments:
-        value = argument.value
-        if argument.name in plain and isinstance(value, Name) and not isinstance(scope.peek(value.text), str):
-            given.append(Given(argument, value.text))
-        else:
-            given.append(Given(argument, evaluate(state, scope, value)))
+    given = arguments(state, scope, call.arguments, words(target) if target is not None else frozenset())
     return apply(state, scope, call, target, given, hint) if target is not None else POISON
+
+
+def arguments(state: State, scope: Scope, written: tuple[Argument, ...], plain: frozenset[str]) -> tuple[Given, ...]:
+    """Arguments with their meaning; those named in `plain` take a bare word (`init: zeros`)."""
+    return tuple(Given(one, _argument(state, scope, one, one.name in plain)) for one in written)
+
+
+def _argument(state: State, scope: Scope, argument: Argument, plain: bool) -> Meaning:
+    value = argument.value
+    if plain and isinstance(value, Name) and not isinstance(scope.peek(value.text), str):
+        return value.text
+    return evaluate(state, scope, value)
 
 
 def _sequence(state: State, scope: Scope, sequence: Sequence) -> Meaning:
@@ -159,9 +165,7 @@ def _logic(state: State, scope: Scope, binary: Binary, left: Meaning) -> Meaning
     return right if right is not POISON and _is_truth(state, right, binary.right, binary.operator) else POISON
 
 
-def _on_tensors(
-    state: State, scope: Scope, binary: Binary, left: Meaning, right: Meaning, hint: str | None
-) -> Meaning:
+def _on_tensors(state: State, scope: Scope, binary: Binary, left: Meaning, right: Meaning, hint: str | None) -> Meaning:
     name = TENSOR_OPS.get(binary.operator)
     sides = {"a": left, "b": right}
     for side, place in zip(sides.values(), (binary.left, binary.right), strict=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...dsl.ast import Argument, Call
 from ...dsl.diagnostics import Label
 from .report import similar
-from .values import Meaning, is_fixed, shown
+from .values import Meaning
 
 if TYPE_CHECKING:
     from .state import State
@@ -25,17 +25,21 @@ class Given:
 
 @dataclass(frozen=True)
 class Signature:
-    """What can be passed: tensors in order (the last one any number of times if `variadic`), and what is named only."""
+    """What can be passed: tensors in order (the last one any number of times if `variadic`), then values.
+
+    With `sizes` a whole number may have any further name.
+    """
 
     tensors: tuple[str, ...]
-    named: tuple[str, ...]
+    values: tuple[str, ...]
     required: frozenset[str]
     variadic: bool = False
+    sizes: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """All parameters."""
-        return (*self.tensors, *(name for name in self.named if name not in self.tensors))
+        return (*self.tensors, *(name for name in self.values if name not in self.tensors))
 
 
 Matched = dict[str, list[Given]]
@@ -54,7 +58,7 @@ def match(state: State, call: Call, signature: Signature, given: Sequence[Given]
             if name is None:
                 faults += _too_many(state, call, signature, one)
                 continue
-        elif name not in signature.names:
+        elif name not in signature.names and not signature.sizes:
             faults += _unknown(state, call, signature, one)
             continue
         if name in matched and not (signature.variadic and name == signature.tensors[-1]):
@@ -68,21 +72,15 @@ def match(state: State, call: Call, signature: Signature, given: Sequence[Given]
 
 
 def _position(signature: Signature, position: int) -> str | None:
-    if position < len(signature.tensors):
-        return signature.tensors[position]
-    return signature.tensors[-1] if signature.variadic else None
+    if signature.variadic and position >= len(signature.tensors):
+        return signature.tensors[-1]
+    return signature.names[position] if position < len(signature.names) else None
 
 
 def _too_many(state: State, call: Call, signature: Signature, one: Given) -> int:
-    name = call.function.text
-    if is_fixed(one.meaning) and signature.named:
-        wanted = [n for n in signature.named if n in signature.required] or list(signature.named)
-        message = f"{shown(one.meaning)} has no name; values are passed to `{name}` by name"
-        state.report.error("E0509", message, one.argument.span, f"for example `{wanted[0]}: {shown(one.meaning)}`")
-    else:
-        takes = _count(len(signature.tensors), "tensor")
-        listed = f": {', '.join(signature.tensors)}" if signature.tensors else ""
-        state.report.error("E0509", f"`{name}` takes {takes}{listed}; this is one more", one.argument.span)
+    takes = ", ".join(f"`{name}`" for name in signature.names) or "nothing"
+    message = f"`{call.function.text}` takes {takes}; this is one more"
+    state.report.error("E0509", message, one.argument.span, "remove it")
     return 1
 
 
@@ -107,7 +105,3 @@ def _missing(state: State, call: Call, signature: Signature, missing: list[str])
     help = f"pass the {kind}: {call.function.text}({'..., ' if kind == 'value' else ''}{missing[0]}: ...)"
     state.report.error("E0506", f"`{call.function.text}` needs {text}", call.function.span, help)
     return 1
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -18,15 +18,19 @@ from .values import key
 if TYPE_CHECKING:
     from .state import State
 
-MODULE_ATTRIBUTES: Final = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
-    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half initialize ipu
-    load_state_dict modules mtia named_buffers named_children named_modules named_parameters objectives parameters
-    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
-    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad""".split()
-)
+# fmt: off
+MODULE_ATTRIBUTES: Final = frozenset((
+    "T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu",
+    "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state",
+    "get_parameter", "get_submodule", "half", "initialize", "ipu", "load_state_dict", "modules", "mtia",
+    "named_buffers", "named_children", "named_modules", "named_parameters", "objectives", "parameters",
+    "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook",
+    "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook",
+    "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory",
+    "state_dict", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad",
+))
+# fmt: on
 """What a torch module has already: a part of that name would replace it."""
 
 UP: Final = "^"
@@ -129,7 +133,7 @@ def _same(node: Node, owner: Owner) -> bool:
     if owner.body is not None:
         return node.body == owner.body and node.op == "call"
     if node.op == "extern":
-        return node.attrs["name"] == owner.name and node.attrs["arguments"] == owner.attrs
+        return bool(node.attrs["name"] == owner.name and node.attrs["arguments"] == owner.attrs)
     same_op = node.op == owner.name and node.parameters == owner.parameters
     return same_op and {n: key(v) for n, v in node.attrs.items()} == {n: key(v) for n, v in (owner.attrs or {}).items()}
 

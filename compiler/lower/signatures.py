@@ -34,7 +34,7 @@ class Bound:
 
 
 def of_block(record: Definition | Extern) -> Signature:
-    """What a call of the block can pass: tensors by position or name, values by name."""
+    """What a call of the block can pass: tensors and then values, by position or name."""
     params = record.params if isinstance(record, Extern) else record.block.params
     tensors = tuple(param.name for param in params if isinstance(param.type, TensorType))
     named = tuple(param.name for param in params if not isinstance(param.type, TensorType))
@@ -87,9 +87,7 @@ def _tensors(
     return found
 
 
-def _not_a_tensor(
-    state: State, call: Call, param: Param, meaning: Meaning, places: Mapping[str, Argument]
-) -> None:
+def _not_a_tensor(state: State, call: Call, param: Param, meaning: Meaning, places: Mapping[str, Argument]) -> None:
     what = f"`{param.name}` of `{call.function.text}` is a tensor"
     if param.name not in places:
         message, help = f"{what}, and only `none` can be its default", "remove the default"
@@ -125,9 +123,8 @@ def is_symbol(dim: Expr) -> bool:
 
 def _bind_sizes(scope: Scope, declared: TensorType, actual: Tensor, values: set[str]) -> None:
     for dim, size in zip(declared.dims, actual.shape, strict=True):
-        if isinstance(dim, Name) and is_symbol(dim) and dim.text not in scope.visible.constants | scope.names:
-            if dim.text not in values:
-                scope.names[dim.text] = size
+        if is_symbol(dim) and dim.span.text not in values and not _bound(scope, dim.span.text):
+            scope.names[dim.span.text] = size
 
 
 def _scalars(
@@ -156,9 +153,7 @@ def _scalars(
     return found
 
 
-def _typed(
-    state: State, block: Block | Extern, param: Param, kind: ScalarType, value: Meaning, place: Expr
-) -> bool:
+def _typed(state: State, block: Block | Extern, param: Param, kind: ScalarType, value: Meaning, place: Expr) -> bool:
     optional = isinstance(param.default, Literal) and param.default.value is None
     if fits(kind.kind, value) or (value is None and optional):
         return True
@@ -173,7 +168,9 @@ def _check_sizes(
 ) -> None:
     sizes = declared_sizes(state, scope, declared, actual)
     if sizes is not None and sizes != actual.shape:
-        message = f"`{param.name}` of `{name}` is {_text(declared)} = {Tensor(sizes, actual.kind)}, but this is {actual}"
+        message = (
+            f"`{param.name}` of `{name}` is {_text(declared)} = {Tensor(sizes, actual.kind)}, but this is {actual}"
+        )
         labels = (Label(param.span, _differences(declared, sizes, actual)),)
         state.report.error("E0503", message, place.span, labels=labels, culprit=place)
 
@@ -184,9 +181,7 @@ def _differences(declared: TensorType, sizes: tuple[Dim, ...], actual: Tensor) -
     return ", ".join(f"`{dim.span.text}` is {size} here, but gets {got}" for dim, size, got in pairs if size != got)
 
 
-def declared_sizes(
-    state: State, scope: Scope, declared: TensorType, actual: Tensor | None
-) -> tuple[Dim, ...] | None:
+def declared_sizes(state: State, scope: Scope, declared: TensorType, actual: Tensor | None) -> tuple[Dim, ...] | None:
     """The declared shape in numbers; a capital name without a value takes the actual size. None after an error."""
     sizes: list[Dim] = []
     for index, dim in enumerate(declared.dims):
@@ -229,9 +224,7 @@ def extern_target(state: State, extern: Extern) -> tuple[str, str] | None:
     return None
 
 
-def check_results(
-    state: State, scope: Scope, block: Block, results: tuple[Ref, ...], places: tuple[Span, ...]
-) -> None:
+def check_results(state: State, scope: Scope, block: Block, results: tuple[Ref, ...], places: tuple[Span, ...]) -> None:
     """Compares what a block returns with what it declares."""
     if not block.results:
         return

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...dsl import ast
 from ...dsl.ast import Call, Expr
 from ...dsl.spec import Definition, Spec
-from ..node import Body, Objective, Tensor
+from ..node import Body, Objective, Tensor, Value
 from .report import Reporter
 from .scope import Scope
 from .signatures import Bound
@@ -27,12 +28,23 @@ class Instance:
     owns: bool = False
 
 
+@dataclass(frozen=True)
+class Stated:
+    """A loss or metric as written, with the names at its place, so that it can be applied to an exit."""
+
+    name: str
+    statement: ast.Objective
+    names: dict[str, Meaning]
+    value: Value
+
+
 @dataclass
 class State:
     """Everything that outlives one body.
 
     `instances` maps (block, types, values) to what came of it, so that equal calls share one body; `active` are the
-    blocks being lowered, outermost first; `scalars` are the numbers by name that each body was made with.
+    blocks being lowered, outermost first; `scalars` are the numbers by name that each body was made with,
+    `kinds` the kinds of objectives that `forward` states.
     """
 
     spec: Spec
@@ -43,6 +55,8 @@ class State:
     instances: dict[Any, Instance] = field(default_factory=dict)
     active: list[Definition] = field(default_factory=list)
     objectives: list[Objective] = field(default_factory=list)
+    stated: list[Stated] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
     scalars: dict[str, tuple[tuple[str, Any], ...]] = field(default_factory=dict)
     body_names: dict[str, int] = field(default_factory=dict)
 
@@ -54,5 +68,3 @@ class State:
             return wanted
         name = f"{wanted}_{max(number, 2)}"
         return name if name not in self.bodies else self.body_name(wanted)
-
-

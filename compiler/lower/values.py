@@ -1,4 +1,4 @@
-"""What an expression of a block can stand for: tensors, results of a call, functions, or values known when compiling."""
+"""What an expression of a block stands for: a tensor, results, a function, or a value known when compiling."""
 
 from __future__ import annotations
 
