@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from string import ascii_uppercase
 from typing import Final
 
 from ..dims import Dim, Poly, symbol
@@ -76,7 +75,7 @@ def _rows(occurring: set[Dim], candidates: list[tuple[str, Dim]]) -> tuple[Row, 
 
 
 def _letter(name: str, taken: Mapping[str, Dim]) -> str | None:
-    own = [char for char in name.rpartition(".")[2].upper() if char in ascii_uppercase]
+    own = [char for char in name.rpartition(".")[2].upper() if char.isascii() and char.isalpha()]
     reserved = [letter for letter in MEANING if letter != name]
-    wanted = [PREFERRED.get(name, ""), *own, *ascii_uppercase]
+    wanted = [PREFERRED.get(name, ""), *own]
     return next((letter for letter in wanted if letter and letter not in taken and letter not in reserved), None)
