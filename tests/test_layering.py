@@ -25,7 +25,7 @@ THIRD_PARTY = {
 }  # fmt: skip
 
 # `dskc check` answers in 0.3 s; each of these would cost a tenth of that or more.
-HEAVY = {"torch", "numpy", "networkx", "jinja2", "pygments", "difflib", "inspect", "email", "asyncio", "shtab"}
+HEAVY = {"torch", "numpy", "networkx", "jinja2", "pygments", "difflib", "email", "asyncio", "shtab"}
 
 
 def modules() -> list[Path]:
@@ -106,4 +106,11 @@ def roots(names: set[str]) -> set[str]:
 
 
 def test_heavy_modules_are_seen() -> None:
-    assert {"inspect", "networkx"} <= roots(loaded_by("-c", "import networkx"))
+    assert {"networkx", "json"} <= roots(loaded_by("-c", "import networkx"))
+
+
+def test_check_loads_nothing_heavy() -> None:
+    loaded = loaded_by("-m", "dskc.compiler.cli", "check", "examples/stdlib_gpt.dsk")
+
+    assert "dskc.dsl.parse" in loaded
+    assert not HEAVY & roots(loaded)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,16 @@ def test_constraints_pin_every_requirement() -> None:
     names = {re.split(r"[<>=\[ ]", requirement)[0].lower() for requirement in wanted} - {"dskc"}
 
     assert not names - {pin.partition("==")[0].lower() for pin in pins}
+
+
+def declared() -> list[str]:
+    """Every `module:name` that the package announces."""
+    groups = PYPROJECT["project"].get("entry-points", {}).values()
+    return [*PYPROJECT["project"]["scripts"].values(), *(value for group in groups for value in group.values())]
+
+
+@pytest.mark.parametrize("entry", declared())
+def test_entry_points_resolve(entry: str) -> None:
+    module, _, name = entry.partition(":")
+
+    assert callable(getattr(import_module(module), name))
