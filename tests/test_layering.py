@@ -106,7 +106,7 @@ def roots(names: set[str]) -> set[str]:
 
 
 def test_heavy_modules_are_seen() -> None:
-    assert {"networkx", "json"} <= roots(loaded_by("-c", "import networkx"))
+    assert "networkx" in roots(loaded_by("-c", "import networkx"))
 
 
 def test_check_loads_nothing_heavy() -> None:
