@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the tensors here are too small to share, and waiting for other cores costs more
 
 
 @pytest.fixture(autouse=True)

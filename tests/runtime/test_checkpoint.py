@@ -249,8 +249,8 @@ OPERATIONS = ("write", "fsync", "rename", "rmdir", "unlink", "mkdir")
 
 def dies_at(operation: int, folder: Path) -> bool:
     """Saves in a child process that is gone, without any cleaning up, at its n-th change of the disk."""
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         count = 0
 
         def counted(original):
@@ -263,16 +263,16 @@ def dies_at(operation: int, folder: Path) -> bool:
 
             return call
 
-        try:
-            model, adamw = build()
-            checkpoints = Checkpoints(folder, plan="p", keep=1)
-            checkpoints.restore(model, adamw)
-            for name in OPERATIONS:
-                setattr(os, name, counted(getattr(os, name)))
-            checkpoints.save(model, adamw, Position(2, 32))
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        model, adamw = build()
+        checkpoints = Checkpoints(folder, plan="p", keep=1)
+        checkpoints.restore(model, adamw)
+        for name in OPERATIONS:
+            setattr(os, name, counted(getattr(os, name)))
+        checkpoints.save(model, adamw, Position(2, 32))
+
+    code = faults.in_a_child(work)
+    assert code in (0, 9)
+    return code == 9
 
 
 def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path: Path) -> None:
