@@ -53,9 +53,9 @@ def lower(spec: Spec, sink: Sink) -> Lowered | None:
     state = State(spec, Reporter(sink), lower_block, lambda state, scope, expr: evaluate(state, scope, expr))
     with _deep_recursion():
         forward = _forward(state)
-    warn_unused(spec, sink)
     if state.report.errors:
         return None
+    warn_unused(spec, sink)
     state.bodies["forward"] = forward
     state.bodies = _reachable(state.bodies)
     count = tensors(state.bodies)

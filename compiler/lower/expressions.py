@@ -40,7 +40,11 @@ def evaluate(state: State, scope: Scope, expression: Expr, hint: str | None = No
 
 def tensor(state: State, scope: Scope, expression: Expr, what: str, hint: str | None = None) -> Ref | None:
     """The one tensor that the expression stands for; None after an error."""
-    meaning = evaluate(state, scope, expression, hint)
+    return one_tensor(state, evaluate(state, scope, expression, hint), expression, what)
+
+
+def one_tensor(state: State, meaning: Meaning, expression: Expr, what: str) -> Ref | None:
+    """The meaning of an expression if it is a tensor; None after an error."""
     if isinstance(meaning, Ref) or meaning is POISON:
         return meaning if isinstance(meaning, Ref) else None
     if isinstance(meaning, Several):

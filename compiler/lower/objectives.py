@@ -9,7 +9,7 @@ from ...dsl import ast
 from ...dsl.diagnostics import Label
 from ..node import Node, Objective, Tensor, Value
 from .calls import apply, words
-from .expressions import arguments, fixed, tensor
+from .expressions import arguments, fixed, one_tensor, tensor
 from .matching import Given
 from .names import function
 from .scope import Scope
@@ -30,8 +30,7 @@ def objective(state: State, scope: Scope, statement: ast.Objective) -> None:
         return
     weight = _weight(state, scope, statement)
     name = _name(statement)
-    names = dict(scope.names)
-    found = tensor(state, scope, statement.value, f"`{statement.kind}`", name)
+    found, given = _evaluate(state, scope, statement, name)
     state.kinds.add(statement.kind)
     if found is None or not _unique(state, statement, name) or weight is None:
         return
@@ -39,7 +38,17 @@ def objective(state: State, scope: Scope, statement: ast.Objective) -> None:
         return
     kind = cast(Literal["loss", "metric", "exit"], statement.kind)
     state.objectives.append(Objective(kind, name, found.value, weight, statement.span))
-    state.stated.append(Stated(name, statement, names, found.value))
+    state.stated.append(Stated(name, statement, given, found.value))
+
+
+def _evaluate(state: State, scope: Scope, statement: ast.Objective, name: str) -> tuple[Ref | None, tuple[Given, ...]]:
+    """The tensor of a statement, and the arguments of the call that it is."""
+    value, what = statement.value, f"`{statement.kind}`"
+    called = function(state, scope, value.function) if isinstance(value, ast.Call) else None
+    if called is None or not isinstance(value, ast.Call):
+        return (None if isinstance(value, ast.Call) else tensor(state, scope, value, what, name)), ()
+    given = arguments(state, scope, value.arguments, words(called))
+    return one_tensor(state, apply(state, scope, value, called, given, name), value, what), given
 
 
 def _name(statement: ast.Objective) -> str:
@@ -121,16 +130,14 @@ def _prediction(scope: Scope, stated: Stated) -> Value | None:
 def _apply(state: State, scope: Scope, stated: Stated, exit: Ref, target: Objective) -> None:
     call, node = stated.statement.value, _node(scope, stated.value)
     assert isinstance(call, ast.Call)
-    at = replace(scope, names=stated.names)
-    found = function(state, at, call.function)
-    assert found is not None
-    position = next(i for i, a in enumerate(call.arguments) if a.name in (None, node.args[0]))
-    rest = arguments(state, at, call.arguments, words(found))
-    given = [Given(one.argument, exit) if i == position else one for i, one in enumerate(rest)]
+    called = function(state, scope, call.function)
+    assert called is not None
+    position = next(i for i, one in enumerate(stated.given) if one.argument.name in (None, node.args[0]))
+    given = [Given(one.argument, exit) if i == position else one for i, one in enumerate(stated.given)]
     shared = ast.Name((node.label,), call.span) if node.label else call.share
     name = f"{stated.name}_{target.name}"
     again = replace(call, label=None, share=shared, span=target.span)
-    result = apply(state, at, again, found, given, name)
+    result = apply(state, scope, again, called, given, name)
     if isinstance(result, Ref):
         kind = cast(Literal["loss", "metric"], stated.statement.kind)
         weight = target.weight if kind == "loss" else 1.0

@@ -10,6 +10,7 @@ from ...dsl import ast
 from ...dsl.ast import Call, Expr
 from ...dsl.spec import Definition, Spec
 from ..node import Body, Objective, Tensor, Value
+from .matching import Given
 from .report import Reporter
 from .scope import Scope
 from .signatures import Bound
@@ -30,11 +31,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Stated:
-    """A loss or metric as written, with the names at its place, so that it can be applied to an exit."""
+    """A loss or metric as written, with the arguments of its call, so that it can be applied to an exit."""
 
     name: str
     statement: ast.Objective
-    names: dict[str, Meaning]
+    given: tuple[Given, ...]
     value: Value
 
 

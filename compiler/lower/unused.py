@@ -28,7 +28,7 @@ from .report import in_library
 
 
 def warn_unused(spec: Spec, sink: Sink) -> None:
-    """Warnings for bindings, parameters, constants and blocks that nothing reads."""
+    """Warnings for bindings, parameters and blocks that nothing reads."""
     blocks = [d.block for d in spec.scope.blocks.values() if not in_library(d.block.span)]
     own = [block for block in blocks if block.span.source is spec.source]
     for block in (spec.forward, *own):
@@ -37,21 +37,7 @@ def warn_unused(spec: Spec, sink: Sink) -> None:
     for block in own:
         if block.name not in read:
             message = f"nothing calls the block `{block.name}`"
-            sink.warning("W0954", message, block.name_span, "call it, or remove it")
-    for name in spec.constants:
-        place = spec.span(f"model.{name}")
-        if place is not None and name not in read and f"model.{name}" not in read and name not in _settings(spec):
-            sink.warning("W0953", f"nothing uses the constant `{name}` of the model", place, "use it, or remove it")
-
-
-def _settings(spec: Spec) -> set[str]:
-    """Constants that other settings are computed from."""
-    found: set[str] = set()
-    for origin in spec.origins.values():
-        if origin.span is not None:
-            words = origin.span.text.replace("(", " ").replace(")", " ").replace(",", " ").split()
-            found |= {word.removeprefix("model.") for word in words}
-    return found
+            sink.warning("W0913", message, block.name_span, "call it, or remove it")
 
 
 def _in_block(block: Block, sink: Sink) -> None:
@@ -59,11 +45,11 @@ def _in_block(block: Block, sink: Sink) -> None:
     for param in block.params:
         if param.name not in read and not param.name.startswith("_"):
             what = f"input `{param.name}`" if block.name == "forward" else f"parameter `{param.name}` of `{block.name}`"
-            sink.warning("W0952", f"nothing uses the {what}", param.span, "use it, or remove it")
+            sink.warning("W0912", f"nothing uses the {what}", param.span, "use it, or remove it")
     for name, span in bound_names(block.body, repeats=True):
         if name not in read and not name.startswith("_"):
             help = "use it, remove it, or call it `_`"
-            sink.warning("W0951", f"nothing uses `{name}`", span, help)
+            sink.warning("W0911", f"nothing uses `{name}`", span, help)
 
 
 def _read_in(block: Block) -> Iterator[str]:
