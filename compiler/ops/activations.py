@@ -70,7 +70,7 @@ QUICK_GELU = Op(
     ("x",),
     _same,
     _quick_gelu,
-    saved=lambda node, inputs: ("x",),
+    saved=lambda node, inputs: ("x", node.outputs[0]),
     imports=("layers",),
 )
 

@@ -151,9 +151,7 @@ def _level(text: str) -> int:
         return POWER if isinstance(tree.op, ast.Pow) else PRODUCT
     if isinstance(tree, ast.UnaryOp):
         return PRODUCT if isinstance(tree.op, ast.USub) else 0
-    if isinstance(tree, ast.Constant):
-        return ATOM if not text[-1].isdigit() else POWER
-    return ATOM if isinstance(tree, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.List) else 0
+    return ATOM if isinstance(tree, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.Constant) else 0
 
 
 def method(template: str, argument: str = "x") -> Emit:

@@ -166,7 +166,7 @@ COMBINE = Op(
     ("rows", "order", "weights"),
     _combine,
     lambda node, inputs, args, callee: f"layers.combine({args['rows']}, {args['order']}, {args['weights']})",
-    saved=lambda node, inputs: ("order", Tensor(inputs[0].shape), "weights"),
+    saved=lambda node, inputs: (inputs[1], inputs[0], "weights"),
     imports=("layers",),
 )
 EXPERTS = (ROUTE, DISPATCH, EXPERT_LINEAR, COMBINE)

@@ -94,8 +94,8 @@ def dispatch(x: Tensor, chosen: Tensor, experts: int) -> tuple[Tensor, Tensor, T
 
 def combine(rows: Tensor, order: Tensor, weights: Tensor) -> Tensor:
     """Adds the rows of each token up, weighted: the way back of `dispatch`; `weights` is [..., top]."""
-    back = torch.zeros_like(rows).index_copy(0, order, rows)
-    chosen = back.view(*weights.shape, -1)
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    chosen = rows.index_select(0, place).view(*weights.shape, -1)
     return (chosen * weights.unsqueeze(-1).to(rows.dtype)).sum(-2)
 
 

@@ -45,7 +45,8 @@ def _table(length: int, size: int, device: torch.device, *frequency: object) -> 
     key = (size, device, *frequency)
     table = _tables.get(key)
     if table is None or table[0].shape[0] < length:
-        table = _tables[key] = _angles(length, size, device, *frequency)
+        with torch.inference_mode(False):  # a table made while generating must serve training as well
+            table = _tables[key] = _angles(length, size, device, *frequency)
     return table[0][:length], table[1][:length]
 
 
