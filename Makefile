@@ -33,7 +33,7 @@ format: $(STAMP)  ## Format the Python code and apply safe lint fixes
 	$(BIN)/ruff format .
 
 generate: $(STAMP)  ## Rewrite the files made from the schema
-	$(BIN)/python -m dskc.dsl.words
+	$(BIN)/python -m dskc.dsl.textmate
 
 bench: $(STAMP)  ## Time the compiler and the trained example beside their peers
 	$(BIN)/python benchmarks/run.py
