@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dskc.compiler.node import Node, Tensor
 from dskc.compiler.ops import OPS
 from dskc.compiler.ops.base import Attribute, ShapeError
 from dskc.compiler.ops.common import literal, operand
+from dskc.compiler.ops.document import document
 
 from .op_samples import SAMPLES, SPAN, Sample, complete, infer, s
 from .op_samples import _parse as parse
@@ -168,3 +170,9 @@ def test_records_are_well_formed() -> None:
         assert op.category in ("value", "loss", "metric")
         kinds = {"int", "float", "bool", "string", "name", "ints", "any"}
         assert all(isinstance(a, Attribute) and a.type in kinds and a.doc for a in op.attributes)
+
+
+def test_reference_of_ops_is_current() -> None:
+    """`python -m dskc.compiler.ops.document > docs/ops.md` writes it anew."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "ops.md"
+    assert page.read_text(encoding="utf-8") == document()

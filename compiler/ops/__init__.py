@@ -15,6 +15,7 @@ from .losses import LOSSES
 from .matmul import MATMUL
 from .metrics import METRICS
 from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, RMS_NORM
+from .parts import PARTS
 from .pooling import POOLING
 from .rearrange import REARRANGE
 from .reduce import REDUCTIONS
@@ -41,6 +42,7 @@ _ALL: tuple[Op, ...] = (
     *SOFTMAX,
     MATMUL,
     *SHAPES,
+    *PARTS,
     *REDUCTIONS,
     *LOGIC,
     *EXPERTS,
