@@ -48,6 +48,19 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one forward call of a node takes: floating-point operations, bytes moved, bytes kept for backward.
+
+    All are polynomials in the symbolic sizes; those of a call or repeat include its body, `count` times.
+    """
+
+    flops: Dim = 0
+    moved: Dim = 0
+    saved: Dim = 0
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
 class Node:
     """One step of a body.
 
@@ -59,6 +72,7 @@ class Node:
       parameters under `label.i`.
     `share` is the label path (from the root of the model) of the call whose parameters this one uses.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
+    `dtypes` (of the outputs: "fp32", "bf16", "int64", "bool") and `cost` are filled by the passes of those names.
     """
 
     name: str
@@ -73,6 +87,8 @@ class Node:
     share: tuple[str, ...] | None = None
     body: str | None = None
     count: int = 1
+    dtypes: tuple[str, ...] = ()
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -19,7 +20,7 @@ class Plan:
 
     `graphs[name]` is a MultiDiGraph in program order: node attribute "node" is the `Node`, an edge u -> v with key k
     carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
-    `sizes` binds the symbolic sizes of this run (B, S).
+    `sizes` binds the symbolic sizes of this run (B, S); `targets` are the inputs that the prediction does not need.
     """
 
     name: str
@@ -28,11 +29,22 @@ class Plan:
     objectives: tuple[Objective, ...]
     bodies: dict[str, Body]
     sizes: dict[str, int] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
     def nodes(self, body: str) -> tuple[Node, ...]:
         """The nodes of a body in program order."""
         graph = self.graphs[body]
         return tuple(graph.nodes[name]["node"] for name in graph)
+
+    def rewrite(self, change: Callable[[str, Node], Node]) -> Plan:
+        """The plan with `change(body, node)` in the place of each node; edges stay as they are."""
+        graphs = {}
+        for body, graph in self.graphs.items():
+            copied: Graph = graph.copy()
+            for name in copied:
+                copied.nodes[name]["node"] = change(body, copied.nodes[name]["node"])
+            graphs[body] = copied
+        return replace(self, graphs=graphs)
 
     def tensor(self, body: str, value: Value) -> Tensor:
         """Type of a value."""
@@ -40,11 +52,17 @@ class Plan:
         return node.outputs[value[1]]
 
 
-def build_plan(name: str, bodies: dict[str, Body], objectives: tuple[Objective, ...], sizes: dict[str, int]) -> Plan:
+def build_plan(
+    name: str,
+    bodies: dict[str, Body],
+    objectives: tuple[Objective, ...],
+    sizes: dict[str, int],
+    targets: tuple[str, ...] = (),
+) -> Plan:
     """The plan of lowered bodies."""
     graphs = {body.name: _graph(body) for body in bodies.values()}
     results = {body.name: body.results for body in bodies.values()}
-    return Plan(name, graphs, results, objectives, bodies, sizes)
+    return Plan(name, graphs, results, objectives, bodies, sizes, targets)
 
 
 def _graph(body: Body) -> Graph:

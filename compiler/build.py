@@ -1,0 +1,40 @@
+"""From a spec's text to its plan: what `check`, `plan`, `compile` and `run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..dsl import load
+from ..dsl.diagnostics import Sink
+from ..dsl.spec import Spec
+from .lower import Lowered, lower
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A spec that was read and lowered; `lowered` is None when the sink holds an error."""
+
+    spec: Spec | None
+    lowered: Lowered | None
+    sink: Sink
+
+
+def check(path: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Checked:
+    """Everything that can be said of a spec without a plan; imports neither networkx nor jinja2."""
+    spec, sink = load(path, profile=profile, overrides=tuple(overrides))
+    lowered = lower(spec, sink) if spec is not None else None
+    return Checked(spec, None if sink.failed else lowered, sink)
+
+
+def make_plan(spec: Spec, lowered: Lowered, last: str | None = None) -> Plan:
+    """The plan after all passes, or after the one called `last`."""
+    from .passes import run_passes
+    from .plan import build_plan
+
+    plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, lowered.sizes, lowered.targets)
+    return run_passes(plan, spec, last)

@@ -1,0 +1,68 @@
+"""The number format of every value, as autocast of PyTorch chooses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...dsl.spec import Spec
+from ..node import Node, Tensor
+from ..plan import Plan
+
+# https://docs.pytorch.org/docs/stable/amp.html: ops that autocast runs in the low precision and in fp32; the others
+# take the widest type among their inputs.
+LOW = frozenset({"linear", "conv2d", "matmul", "scaled_dot_product_attention", "expert_linear"})
+FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "embedding", "route", "parameter"})
+STORED = {"int": "int64", "bool": "bool", "float": "fp32"}
+WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "int64": 8, "bool": 1}
+"""Bytes of one element."""
+
+Chosen = dict[tuple[str, str], tuple[str, ...]]
+
+
+def precision(plan: Plan, spec: Spec) -> Plan:
+    """Fills `Node.dtypes` of every body for the format of `precision.compute`.
+
+    A body called with several formats keeps the widest of each value, which bounds its memory from above.
+    """
+    low = spec.precision.compute if spec.precision.compute in ("bf16", "fp16") else "fp32"
+    chosen: Chosen = {}
+    _run(plan, "forward", (), low, chosen)
+    return plan.rewrite(lambda body, node: replace(node, dtypes=chosen[body, node.name]))
+
+
+def _run(plan: Plan, body: str, arguments: tuple[str, ...], low: str, chosen: Chosen) -> tuple[str, ...]:
+    """Formats of the body's results for these formats of its inputs."""
+    given = iter(arguments)
+    for node in plan.nodes(body):
+        incoming = tuple(chosen[body, source][output] for source, output in node.inputs)
+        if node.op == "input":
+            dtypes: tuple[str, ...] = (next(given, STORED[node.outputs[0].kind]),)
+        elif node.body:
+            dtypes = _call(plan, node, incoming, low, chosen)
+        else:
+            dtypes = tuple(_produced(node, tensor, low, incoming) for tensor in node.outputs)
+        known = chosen.get((body, node.name), dtypes)
+        chosen[body, node.name] = tuple(_widest(pair) for pair in zip(known, dtypes, strict=True))
+    return tuple(chosen[body, source][output] for source, output in plan.results[body])
+
+
+def _call(plan: Plan, node: Node, incoming: tuple[str, ...], low: str, chosen: Chosen) -> tuple[str, ...]:
+    assert node.body is not None
+    results = _run(plan, node.body, incoming, low, chosen)
+    if node.op == "repeat" and node.count > 1:
+        carried = node.attrs["carried"]
+        results = _run(plan, node.body, results[:carried] + incoming[carried:], low, chosen)
+    return results
+
+
+def _produced(node: Node, tensor: Tensor, low: str, incoming: tuple[str, ...]) -> str:
+    if tensor.kind != "float":
+        return STORED[tensor.kind]
+    if node.op in LOW:
+        return low
+    floats = tuple(dtype for dtype in incoming if dtype in ("fp32", "bf16", "fp16"))
+    return "fp32" if node.op in FULL or not floats else _widest(floats)
+
+
+def _widest(dtypes: tuple[str, ...]) -> str:
+    return max(dtypes, key=lambda dtype: WIDTH[dtype])

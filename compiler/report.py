@@ -1,0 +1,90 @@
+"""What `dskc plan` tells: parameters, operations and memory of each component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..dsl.spec import Spec
+from .dims import substitute
+from .node import Cost, Node
+from .passes.cost import total
+from .plan import Plan
+
+STATES = {"adamw": 2, "sgd": 1}
+"""Tensors of optimizer state per parameter."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One component: `path` as in checkpoint keys, numbers for all its repetitions in one micro-batch."""
+
+    path: str
+    depth: int
+    op: str
+    count: int
+    shape: str
+    parameters: int
+    flops: int
+    saved: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Predicted bytes of one process."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    low_precision_copies: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.parameters + self.gradients + self.optimizer + self.low_precision_copies + self.activations
+
+
+def rows(plan: Plan, body: str = "forward", prefix: str = "", depth: int = 0, times: int = 1) -> Iterator[Row]:
+    """Components that own parameters, outermost first, then the rest of each body as one line."""
+    rest: list[Cost] = []
+    for node in plan.nodes(body):
+        assert node.cost is not None, "the pass `cost` comes first"
+        if node.label is None and not node.body:
+            rest.append(node.cost)
+            continue
+        path = f"{prefix}{node.label or node.name}" + (".*" if node.op == "repeat" else "")
+        yield _row(plan, path, depth, node, times)
+        if node.body:
+            yield from rows(plan, node.body, path + ".", depth + 1, times * node.count)
+    others = total(rest, times)
+    if others != Cost():
+        yield Row(f"{prefix}(other)", depth, "", 1, "", 0, _number(plan, others.flops), _number(plan, others.saved))
+
+
+def _row(plan: Plan, path: str, depth: int, node: Node, times: int) -> Row:
+    cost = total([node.cost] if node.cost else [], times)
+    shape = " ".join(str(tensor) for tensor in node.outputs)
+    flops, saved = _number(plan, cost.flops), _number(plan, cost.saved)
+    return Row(path, depth, node.op, node.count, shape, cost.parameters, flops, saved)
+
+
+def summary(plan: Plan) -> Cost:
+    """The cost of one forward pass over one micro-batch."""
+    return total(node.cost for node in plan.nodes("forward") if node.cost)
+
+
+def memory(plan: Plan, spec: Spec) -> Memory:
+    """Peak of one process: fp32 parameters, gradients and states, and what backward keeps of one micro-batch."""
+    cost = summary(plan)
+    stored = cost.parameters * 4
+    copies = cost.parameters * 2 if spec.precision.compute in ("bf16", "fp16") else 0
+    states = STATES[spec.optimizer.kind] if spec.optimizer.kind != "sgd" or spec.optimizer.momentum else 0
+    return Memory(stored, stored, stored * states, copies, _number(plan, cost.saved))
+
+
+def _number(plan: Plan, dim: Any) -> int:
+    value = substitute(dim, plan.sizes)
+    assert isinstance(value, int), f"a symbolic size is left over: {value}"
+    return value
