@@ -1,0 +1,137 @@
+"""`dskc plan`: what the model is made of, what a step computes and what it keeps in memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .common import add_spec_arguments, checked_or_exit
+
+if TYPE_CHECKING:
+    from ...dsl.spec import Spec
+    from ..plan import Plan
+    from ..report import Row
+
+EPILOG = """\
+examples:
+  dskc plan model.dsk                       parameters, operations and memory of each component
+  dskc plan model.dsk --set model.dim=512   the same for a changed setting
+  dskc plan model.dsk --json                the whole plan for other programs
+  dskc plan model.dsk --after precision     the nodes as they are after one pass (`lower`: before the first)
+"""
+SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.epilog = EPILOG
+    add_spec_arguments(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="the plan as JSON")
+    output.add_argument("--after", metavar="PASS", help="nodes after this pass: lower, precision, cost")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the plan."""
+    from ..build import make_plan
+    from ..passes import PASSES
+
+    names = ["lower", *(p.__name__ for p in PASSES)]
+    if arguments.after and arguments.after not in names:
+        print(f"dskc: no pass is called `{arguments.after}`; the passes are {', '.join(names)}", file=sys.stderr)
+        return 2
+    spec, lowered = checked_or_exit(arguments)
+    plan = make_plan(spec, lowered, arguments.after)
+    if arguments.json:
+        from ..serialize import plan_data
+
+        print(json.dumps(plan_data(plan), indent=2))
+    elif arguments.after:
+        print("\n".join(node_lines(plan)))
+    else:
+        print(table(plan, spec))
+    return 0
+
+
+def node_lines(plan: Plan) -> list[str]:
+    """Every body with one line per node: result, op, inputs, attributes, format, cost."""
+    lines: list[str] = []
+    for body in plan.graphs:
+        lines.append(f"{body}:")
+        lines += [f"  {_node_text(node)}" for node in plan.nodes(body)]
+        lines.append(f"  return {', '.join(_value(v) for v in plan.results[body])}")
+    return lines
+
+
+def _node_text(node: Any) -> str:
+    types = ", ".join(str(t) for t in node.outputs)
+    inputs = ", ".join(_value(v) for v in node.inputs)
+    attributes = "".join(f" {key}={value!r}" for key, value in node.attrs.items() if key != "carried")
+    formats = f"  {'/'.join(node.dtypes)}" if node.dtypes else ""
+    body = f" {node.body} x {node.count}" if node.body else ""
+    cost = f"  flops={node.cost.flops} saved={node.cost.saved}" if node.cost else ""
+    return f"{node.name}: {types} = {node.op}{body}({inputs}){attributes}{formats}{cost}  # {node.span}"
+
+
+def _value(value: tuple[str, int]) -> str:
+    return value[0] if value[1] == 0 else f"{value[0]}[{value[1]}]"
+
+
+def table(plan: Plan, spec: Spec) -> str:
+    """The plan as a person reads it."""
+    from ..report import memory, rows, summary
+
+    listed = list(rows(plan))
+    sizes = ", ".join(f"{name} = {value:,}" for name, value in plan.sizes.items())
+    cost = summary(plan)
+    lines = [f"{plan.name}: {cost.parameters:,} parameters; one micro-batch: {sizes}", ""]
+    lines += _columns(listed, cost.parameters)
+    used = memory(plan, spec)
+    lines += ["", f"memory of one process, predicted: {_bytes(used.total)}"]
+    lines += [f"  {name:<38}{_bytes(amount):>12}" for name, amount in _kinds(used, spec)]
+    return "\n".join(lines)
+
+
+def _kinds(used: Any, spec: Spec) -> list[tuple[str, int]]:
+    return [
+        ("parameters (fp32)", used.parameters),
+        ("gradients (fp32)", used.gradients),
+        (f"optimizer ({spec.optimizer.kind})", used.optimizer),
+        (f"copies in {spec.precision.compute}", used.low_precision_copies),
+        ("kept for backward, one micro-batch", used.activations),
+    ]
+
+
+def _columns(listed: list[Row], whole: int) -> list[str]:
+    width = max(len("component"), *(2 * row.depth + len(_title(row)) for row in listed)) + 2
+    head = f"{'component':<{width}}{'parameters':>14}{'share':>8}{'FLOPs':>10}{'kept':>12}  output"
+    lines = [head, "-" * (len(head) + 8)]
+    for row in listed:
+        title = " " * (2 * row.depth) + _title(row)
+        share = f"{row.parameters / whole:.1%}" if row.parameters and whole else ""
+        count = f"{row.parameters:,}" if row.parameters else ""
+        kept = _bytes(row.saved) if row.saved else ""
+        lines.append(f"{title:<{width}}{count:>14}{share:>8}{_scaled(row.flops):>10}{kept:>12}  {row.shape}".rstrip())
+    return lines
+
+
+def _title(row: Row) -> str:
+    name = row.path.removesuffix(".*").rsplit(".", 1)[-1]
+    return f"{name} x {row.count}" if row.count > 1 else name
+
+
+def _scaled(number: int) -> str:
+    for size, letter in SCALES:
+        if number >= size:
+            return f"{number / size:.2f} {letter}"
+    return str(number) if number else ""
+
+
+def _bytes(number: int) -> str:
+    for size, unit in BYTES:
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return f"{number} B"
