@@ -9,7 +9,7 @@ from typing import Any
 from ..dsl.spec import Spec
 from .dims import substitute
 from .node import Cost, Node
-from .passes.cost import total
+from .passes.cost import body_cost, total
 from .plan import Plan
 
 STATES = {"adamw": 2, "sgd": 1}
@@ -72,7 +72,7 @@ def _row(plan: Plan, path: str, depth: int, node: Node, times: int) -> Row:
 
 def summary(plan: Plan) -> Cost:
     """The cost of one forward pass over one micro-batch."""
-    return total(node.cost for node in plan.nodes("forward") if node.cost)
+    return body_cost(plan, "forward")
 
 
 def memory(plan: Plan, spec: Spec) -> Memory:

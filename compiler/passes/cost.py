@@ -8,8 +8,9 @@ from math import prod
 
 from ...dsl.spec import Spec
 from ..dims import Dim
-from ..node import Cost, Node, Parameter, Tensor
+from ..node import Cost, Node, Parameter, Tensor, Value
 from ..ops import OPS
+from ..ops.base import kept
 from ..plan import Plan
 from .precision import STORED, WIDTH
 
@@ -32,10 +33,42 @@ def total(costs: Iterable[Cost], times: int = 1) -> Cost:
     return Cost(flops * times, moved * times, saved * times, parameters * times)
 
 
+def body_cost(plan: Plan, body: str) -> Cost:
+    """The cost of a body, formats known; bytes that several nodes keep count once."""
+    return _body_total(plan, body, {})
+
+
 def _body_total(plan: Plan, body: str, totals: dict[str, Cost]) -> Cost:
     if body not in totals:
-        totals[body] = total(_node_cost(plan, body, node, totals) for node in plan.nodes(body))
+        nodes = plan.nodes(body)
+        costs = total(_node_cost(plan, body, node, totals) for node in nodes)
+        totals[body] = replace(costs, saved=_saved(plan, body, nodes, totals))
     return totals[body]
+
+
+def _saved(plan: Plan, body: str, nodes: Iterable[Node], totals: dict[str, Cost]) -> Dim:
+    """Bytes that backward keeps in a body: a value that several nodes keep counts once."""
+    amount: Dim = 0
+    seen: set[Value] = set()
+    for node in nodes:
+        if node.body:
+            amount = amount + _node_cost(plan, body, node, totals).saved
+        for value, tensor in _kept(plan, body, node):
+            if value is None or value not in seen:
+                amount = amount + _bytes([tensor], [_kept_format(node, tensor)])
+            if value is not None:
+                seen.add(value)
+    return amount
+
+
+def _kept(plan: Plan, body: str, node: Node) -> tuple[tuple[Value | None, Tensor], ...]:
+    if node.op not in OPS:
+        return ()
+    return kept(OPS[node.op], node, [plan.tensor(body, value) for value in node.inputs])
+
+
+def _kept_format(node: Node, tensor: Tensor) -> str:
+    return _computed(node) if tensor.kind == "float" else STORED[tensor.kind]
 
 
 def _node_cost(plan: Plan, body: str, node: Node, totals: dict[str, Cost]) -> Cost:
@@ -46,13 +79,12 @@ def _node_cost(plan: Plan, body: str, node: Node, totals: dict[str, Cost]) -> Co
     if node.op not in OPS:  # inputs, and the user's own modules, whose inside is not known
         return Cost(parameters=owned)
     inputs = [plan.tensor(body, value) for value in node.inputs]
-    formats = [plan.graphs[body].nodes[source]["node"].dtypes[output] for source, output in node.inputs]
-    read = _bytes(inputs, formats)
-    written = _bytes(node.outputs, node.dtypes)
+    read = _bytes(inputs, [plan.graphs[body].nodes[source]["node"].dtypes[output] for source, output in node.inputs])
     weights = sum(_elements(p) for p in node.parameters) * WIDTH[_computed(node)]
-    saved = OPS[node.op].saved(node, inputs)
-    kept = _bytes(saved, [_computed(node) if t.kind == "float" else STORED[t.kind] for t in saved])
-    return Cost(OPS[node.op].flops(node, inputs), read + weights + written, kept, owned)
+    saved = [tensor for _, tensor in _kept(plan, body, node)]
+    amount = _bytes(saved, [_kept_format(node, tensor) for tensor in saved])
+    moved = read + weights + _bytes(node.outputs, node.dtypes)
+    return Cost(OPS[node.op].flops(node, inputs), moved, amount, owned)
 
 
 def _computed(node: Node) -> str:
