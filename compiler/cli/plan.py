@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from .common import add_spec_arguments, checked_or_exit
+from . import Subparsers, add_command
+from .spec_file import UsageError, add_spec_arguments, check_spec, fail, report
 
 if TYPE_CHECKING:
     from ...dsl.spec import Spec
@@ -16,43 +16,49 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  dskc plan model.dsk                       parameters, operations and memory of each component
-  dskc plan model.dsk --set model.dim=512   the same for a changed setting
-  dskc plan model.dsk --json                the whole plan for other programs
-  dskc plan model.dsk --after precision     the nodes as they are after one pass (`lower`: before the first)
-"""
+  dskc plan gpt.dsk                       parameters, operations and memory of each component
+  dskc plan gpt.dsk --set model.dim=512   the same for a changed setting
+  dskc plan gpt.dsk --json                the whole plan for other programs
+  dskc plan gpt.dsk --after precision     the nodes as they are after one pass; `lower`: before the first
+
+exit codes: 0 fine, 1 errors in the spec, 2 wrong usage"""
 SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.epilog = EPILOG
-    add_spec_arguments(parser)
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="the plan as JSON")
-    output.add_argument("--after", metavar="PASS", help="nodes after this pass: lower, precision, cost")
+def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    command = add_command(subparsers, "plan", EPILOG)
+    add_spec_arguments(command)
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print the plan as JSON")
+    output.add_argument("--after", metavar="PASS", help="print the nodes after this pass")
+    command.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Prints the plan."""
     from ..build import make_plan
     from ..passes import PASSES
 
     names = ["lower", *(p.__name__ for p in PASSES)]
-    if arguments.after and arguments.after not in names:
-        print(f"dskc: no pass is called `{arguments.after}`; the passes are {', '.join(names)}", file=sys.stderr)
-        return 2
-    spec, lowered = checked_or_exit(arguments)
-    plan = make_plan(spec, lowered, arguments.after)
-    if arguments.json:
-        from ..serialize import plan_data
+    if args.after and args.after not in names:
+        return fail(UsageError(f"no pass is called `{args.after}`; the passes are {', '.join(names)}"))
+    try:
+        checked = check_spec(args)
+    except UsageError as error:
+        return fail(error)
+    if checked.spec is None or checked.lowered is None:
+        return report(checked.sink)
+    plan = make_plan(checked.spec, checked.lowered, args.after)
+    if args.json:
+        from ..emit.plan_json import plan_data
 
         print(json.dumps(plan_data(plan), indent=2))
-    elif arguments.after:
+    elif args.after:
         print("\n".join(node_lines(plan)))
     else:
-        print(table(plan, spec))
+        print(table(plan, checked.spec))
     return 0
 
 
