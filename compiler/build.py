@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..dsl import load
 from ..dsl.diagnostics import Sink
+from ..dsl.source import Source
 from ..dsl.spec import Spec
 from .lower import Lowered, lower
 
@@ -24,9 +25,9 @@ class Checked:
     sink: Sink
 
 
-def check(path: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Checked:
+def check(source: Source, profile: str | None = None, overrides: Sequence[str] = ()) -> Checked:
     """Everything that can be said of a spec without a plan; imports neither networkx nor jinja2."""
-    spec, sink = load(path, profile=profile, overrides=tuple(overrides))
+    spec, sink = load(source, profile, tuple(overrides))
     lowered = lower(spec, sink) if spec is not None else None
     return Checked(spec, None if sink.failed else lowered, sink)
 

@@ -9,11 +9,8 @@ from typing import Any
 from ..dsl.spec import Spec
 from .dims import substitute
 from .node import Cost, Node
-from .passes.cost import body_cost, total
+from .passes.cost import model_cost, total
 from .plan import Plan
-
-STATES = {"adamw": 2, "sgd": 1}
-"""Tensors of optimizer state per parameter."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def rows(plan: Plan, body: str = "forward", prefix: str = "", depth: int = 0, ti
         if node.body:
             yield from rows(plan, node.body, path + ".", depth + 1, times * node.count)
     others = total(rest, times)
-    if others != Cost():
+    if others.flops or others.saved:
         yield Row(f"{prefix}(other)", depth, "", 1, "", 0, _number(plan, others.flops), _number(plan, others.saved))
 
 
@@ -72,7 +69,7 @@ def _row(plan: Plan, path: str, depth: int, node: Node, times: int) -> Row:
 
 def summary(plan: Plan) -> Cost:
     """The cost of one forward pass over one micro-batch."""
-    return body_cost(plan, "forward")
+    return model_cost(plan)
 
 
 def memory(plan: Plan, spec: Spec) -> Memory:
@@ -80,8 +77,14 @@ def memory(plan: Plan, spec: Spec) -> Memory:
     cost = summary(plan)
     stored = cost.parameters * 4
     copies = cost.parameters * 2 if spec.precision.compute in ("bf16", "fp16") else 0
-    states = STATES[spec.optimizer.kind] if spec.optimizer.kind != "sgd" or spec.optimizer.momentum else 0
-    return Memory(stored, stored, stored * states, copies, _number(plan, cost.saved))
+    return Memory(stored, stored, stored * _states(spec), copies, _number(plan, cost.saved))
+
+
+def _states(spec: Spec) -> int:
+    """Tensors of optimizer state per parameter."""
+    if spec.optimizer.kind == "sgd":
+        return int(spec.setting("optimizer.momentum") != 0.0)
+    return 2
 
 
 def _number(plan: Plan, dim: Any) -> int:

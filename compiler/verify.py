@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import networkx as nx
 
@@ -31,11 +32,11 @@ def _plan_faults(plan: Plan) -> Iterator[str]:
     if "forward" not in plan.graphs:
         yield "there is no body `forward`"
         return
-    calls = nx.DiGraph()
+    calls: nx.DiGraph[Any] = nx.DiGraph()
     calls.add_nodes_from(plan.graphs)
     calls.add_edges_from((body, node.body) for body in plan.graphs for node in plan.nodes(body) if node.body)
     if not nx.is_directed_acyclic_graph(calls):
-        yield f"bodies call each other in a circle: {nx.find_cycle(calls)}"
+        yield "bodies call each other in a circle: " + " -> ".join(a for a, _ in nx.find_cycle(calls))
     unused = set(plan.graphs) - {"forward"} - nx.descendants(calls, "forward")
     if unused:
         yield f"nothing calls {sorted(unused)}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
+from ...dsl.diagnostics import Sink
 from . import Subparsers, add_command
-from .spec_file import UsageError, add_spec_arguments, check_spec, fail, report
+from .spec_file import UsageError, add_spec_arguments, fail, read_spec, show
 
 if TYPE_CHECKING:
     from ...dsl.spec import Spec
@@ -23,6 +25,10 @@ examples:
 
 exit codes: 0 fine, 1 errors in the spec, 2 wrong usage"""
 SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+NOTES = (
+    "FLOPs: those of the forward pass of one micro-batch, a multiply-add counted as two; backward takes twice as many.",
+    "kept: what backward needs. A value that several components keep shows in each, and once in their sum.",
+)
 BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -38,21 +44,24 @@ def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the plan."""
-    from ..build import make_plan
+    from ..build import Checked, check, make_plan
     from ..passes import PASSES
 
     names = ["lower", *(p.__name__ for p in PASSES)]
     if args.after and args.after not in names:
         return fail(UsageError(f"no pass is called `{args.after}`; the passes are {', '.join(names)}"))
+    sink = Sink()
     try:
-        checked = check_spec(args)
+        source = read_spec(args.spec, sink)
     except UsageError as error:
         return fail(error)
+    checked = check(source, args.profile, args.overrides) if source else Checked(None, None, sink)
+    show(list(checked.sink), stream=sys.stderr)
     if checked.spec is None or checked.lowered is None:
-        return report(checked.sink)
+        return 1
     plan = make_plan(checked.spec, checked.lowered, args.after)
     if args.json:
-        from ..emit.plan_json import plan_data
+        from ..serialize import plan_data
 
         print(json.dumps(plan_data(plan), indent=2))
     elif args.after:
@@ -98,17 +107,18 @@ def table(plan: Plan, spec: Spec) -> str:
     used = memory(plan, spec)
     lines += ["", f"memory of one process, predicted: {_bytes(used.total)}"]
     lines += [f"  {name:<38}{_bytes(amount):>12}" for name, amount in _kinds(used, spec)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *NOTES])
 
 
 def _kinds(used: Any, spec: Spec) -> list[tuple[str, int]]:
-    return [
+    kinds = [
         ("parameters (fp32)", used.parameters),
         ("gradients (fp32)", used.gradients),
         (f"optimizer ({spec.optimizer.kind})", used.optimizer),
         (f"copies in {spec.precision.compute}", used.low_precision_copies),
         ("kept for backward, one micro-batch", used.activations),
     ]
+    return [(name, amount) for name, amount in kinds if amount]
 
 
 def _columns(listed: list[Row], whole: int) -> list[str]:

@@ -8,17 +8,21 @@ from math import prod
 
 from ...dsl.spec import Spec
 from ..dims import Dim
-from ..node import Cost, Node, Parameter, Tensor, Value
+from ..lower.parameters import tied_names
+from ..node import Body, Cost, Node, Parameter, Tensor, Value
 from ..ops import OPS
 from ..ops.base import kept
 from ..plan import Plan
 from .precision import STORED, WIDTH
 
+Chain = tuple[Body, ...]
+
 
 def cost(plan: Plan, _spec: Spec) -> Plan:
     """Fills `Node.cost`; what a shared call uses is counted where it is owned."""
     totals: dict[str, Cost] = {}
-    return plan.rewrite(lambda body, node: replace(node, cost=_node_cost(plan, body, node, totals)))
+    chains = _chains(plan)
+    return plan.rewrite(lambda body, node: replace(node, cost=_node_cost(plan, chains[body], node, totals)))
 
 
 def total(costs: Iterable[Cost], times: int = 1) -> Cost:
@@ -33,29 +37,61 @@ def total(costs: Iterable[Cost], times: int = 1) -> Cost:
     return Cost(flops * times, moved * times, saved * times, parameters * times)
 
 
-def body_cost(plan: Plan, body: str) -> Cost:
-    """The cost of a body, formats known; bytes that several nodes keep count once."""
-    return _body_total(plan, body, {})
+def model_cost(plan: Plan) -> Cost:
+    """The cost of one forward pass, formats known; bytes that several nodes of a body keep count once."""
+    return _body_total(plan, (plan.bodies["forward"],), {})
 
 
-def _body_total(plan: Plan, body: str, totals: dict[str, Cost]) -> Cost:
+def _chains(plan: Plan) -> dict[str, Chain]:
+    """For each body, the bodies around one of its calls, outermost first, and itself."""
+    chains: dict[str, Chain] = {}
+
+    def visit(chain: Chain) -> None:
+        if chain[-1].name in chains:
+            return
+        chains[chain[-1].name] = chain
+        for node in plan.nodes(chain[-1].name):
+            if node.body:
+                visit((*chain, plan.bodies[node.body]))
+
+    visit((plan.bodies["forward"],))
+    return chains
+
+
+def _body_total(plan: Plan, chain: Chain, totals: dict[str, Cost]) -> Cost:
+    body = chain[-1].name
     if body not in totals:
         nodes = plan.nodes(body)
-        costs = total(_node_cost(plan, body, node, totals) for node in nodes)
-        totals[body] = replace(costs, saved=_saved(plan, body, nodes, totals))
+        costs = [_node_cost(plan, chain, node, totals) for node in nodes]
+        inside = total(c for c, node in zip(costs, nodes, strict=True) if node.body)
+        totals[body] = replace(total(costs), saved=inside.saved + _kept_bytes(plan, body, nodes))
     return totals[body]
 
 
-def _saved(plan: Plan, body: str, nodes: Iterable[Node], totals: dict[str, Cost]) -> Dim:
-    """Bytes that backward keeps in a body: a value that several nodes keep counts once."""
+def _node_cost(plan: Plan, chain: Chain, node: Node, totals: dict[str, Cost]) -> Cost:
+    tied = tied_names(plan.bodies, chain, node)
+    if node.body:
+        inner = total([_body_total(plan, (*chain, plan.bodies[node.body]), totals)], node.count)
+        return replace(inner, parameters=0) if tied else inner
+    owned = sum(_elements(p) for p in node.parameters if p.trained and p.name not in tied)
+    if node.op not in OPS:  # inputs, and the user's own modules, whose inside is not known
+        return Cost(parameters=owned)
+    body = chain[-1].name
+    inputs = [plan.tensor(body, value) for value in node.inputs]
+    formats = [plan.graphs[body].nodes[source]["node"].dtypes[output] for source, output in node.inputs]
+    weights = sum(_elements(p) for p in node.parameters) * WIDTH[_computed(node)]
+    moved = _bytes(inputs, formats) + weights + _bytes(node.outputs, node.dtypes)
+    return Cost(OPS[node.op].flops(node, inputs), moved, _kept_bytes(plan, body, [node]), owned)
+
+
+def _kept_bytes(plan: Plan, body: str, nodes: Iterable[Node]) -> Dim:
+    """Bytes that backward of some nodes of a body keeps: a value that several of them keep counts once."""
     amount: Dim = 0
     seen: set[Value] = set()
     for node in nodes:
-        if node.body:
-            amount = amount + _node_cost(plan, body, node, totals).saved
         for value, tensor in _kept(plan, body, node):
             if value is None or value not in seen:
-                amount = amount + _bytes([tensor], [_kept_format(node, tensor)])
+                amount = amount + _bytes([tensor], [_computed(node) if tensor.kind == "float" else STORED[tensor.kind]])
             if value is not None:
                 seen.add(value)
     return amount
@@ -65,26 +101,6 @@ def _kept(plan: Plan, body: str, node: Node) -> tuple[tuple[Value | None, Tensor
     if node.op not in OPS:
         return ()
     return kept(OPS[node.op], node, [plan.tensor(body, value) for value in node.inputs])
-
-
-def _kept_format(node: Node, tensor: Tensor) -> str:
-    return _computed(node) if tensor.kind == "float" else STORED[tensor.kind]
-
-
-def _node_cost(plan: Plan, body: str, node: Node, totals: dict[str, Cost]) -> Cost:
-    if node.body:
-        inner = total([_body_total(plan, node.body, totals)], node.count)
-        return replace(inner, parameters=0) if node.share else inner
-    owned = 0 if node.share else sum(_elements(p) for p in node.parameters if p.trained)
-    if node.op not in OPS:  # inputs, and the user's own modules, whose inside is not known
-        return Cost(parameters=owned)
-    inputs = [plan.tensor(body, value) for value in node.inputs]
-    read = _bytes(inputs, [plan.graphs[body].nodes[source]["node"].dtypes[output] for source, output in node.inputs])
-    weights = sum(_elements(p) for p in node.parameters) * WIDTH[_computed(node)]
-    saved = [tensor for _, tensor in _kept(plan, body, node)]
-    amount = _bytes(saved, [_kept_format(node, tensor) for tensor in saved])
-    moved = read + weights + _bytes(node.outputs, node.dtypes)
-    return Cost(OPS[node.op].flops(node, inputs), moved, amount, owned)
 
 
 def _computed(node: Node) -> str:
