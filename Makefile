@@ -32,8 +32,10 @@ format: $(STAMP)  ## Format the Python code and apply safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(STAMP)  ## Rewrite the files made from the schema
+generate: $(STAMP)  ## Rewrite what is made from the grammar, the schema and the op table
+	$(BIN)/python -m dskc.dsl.tables
 	$(BIN)/python -m dskc.dsl.textmate
+	$(BIN)/python -m dskc.compiler.ops.document > docs/ops.md
 
 bench: $(STAMP)  ## Time the compiler and the trained example beside their peers
 	$(BIN)/python benchmarks/run.py

@@ -25,8 +25,8 @@ from dskc.dsl.words import words
 
 ROOT = Path(__file__).resolve().parents[1]
 TOUR = ROOT / "tests" / "highlight" / "tour.dsk"
-LISTED = [*sorted((ROOT / "examples").glob("*.dsk")), TOUR]
-SPECS = [*LISTED, *sorted((ROOT / "dsl" / "std").glob("*.dsk"))]
+LISTED = [*(ROOT / "examples" / f"{name}.dsk" for name in ("stdlib_gpt", "digits", "dense_100b")), TOUR]
+SPECS = [*sorted((ROOT / "examples").glob("*.dsk")), *sorted((ROOT / "dsl" / "std").glob("*.dsk")), TOUR]
 TOKENIZER = Tokenizer(grammar())
 
 each_spec = pytest.mark.parametrize("file", SPECS, ids=lambda file: file.stem)
