@@ -19,7 +19,7 @@ Augment = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 class Arrays:
     """Fields of equal length on the device. `batch` is a pure function of the seed and of the samples consumed."""
 
-    def __init__(self, fields: Mapping[str, Tensor], seed: int, augment: Augment | None = None) -> None:
+    def __init__(self, fields: Mapping[str, Tensor], seed: int | None, augment: Augment | None = None) -> None:
         self.fields = dict(fields)
         self.seed = seed
         self.augment = augment
@@ -54,8 +54,11 @@ class Arrays:
         return part(ids[held_out:], self.augment), part(ids[:held_out], None)
 
 
-def digits(seed: int, device: torch.device, augment: Augment | None = None) -> Arrays:
-    """The 1,797 handwritten digits of scikit-learn: `images` [B, 1, 8, 8] in 0..1, `labels` int64 [B]."""
+def digits(seed: int | None, device: torch.device, augment: Augment | None = None) -> Arrays:
+    """The 1,797 handwritten digits of scikit-learn: `images` [B, 1, 8, 8] in 0..1, `labels` int64 [B].
+
+    Without a seed every epoch is in their order.
+    """
     from sklearn.datasets import load_digits
 
     found = load_digits()

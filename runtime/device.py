@@ -36,6 +36,13 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed  # on by default in PyTorch, unlike the line above
 
 
+def deterministic() -> None:
+    """Only algorithms that give the same bits on each run; PyTorch raises where an operation has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
 def missing_compiler(device: torch.device) -> str | None:
     """Why `torch.compile` cannot work here, or None where it can."""
     # What PyTorch (on a CPU) and Triton (on a GPU) look for.

@@ -57,9 +57,14 @@ def _block(epoch: int, block: int, count: int, seed: int) -> Ids:
     return permute(positions, count, philox.derive(seed, "order", epoch))
 
 
-def sample_ids(first: int, size: int, count: int, seed: int) -> tuple[Ids, Ids]:
-    """Epochs and sample ids at positions first..first+size-1 of the endless stream over `count` samples."""
+def sample_ids(first: int, size: int, count: int, seed: int | None) -> tuple[Ids, Ids]:
+    """Epochs and sample ids at positions first..first+size-1 of the endless stream over `count` samples.
+
+    Without a seed every epoch is in the order of the data.
+    """
     epochs, positions = np.divmod(np.arange(first, first + size, dtype=np.int64), count)
+    if seed is None:
+        return epochs, positions
     ids = np.empty(size, np.int64)
     done = 0
     while done < size:

@@ -39,7 +39,9 @@ def token_type(vocab: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
 class Tokens:
     """Rows of a token stream. `batch` is a pure function of the seed and of the samples consumed before."""
 
-    def __init__(self, parts: Sequence[Stream], sequence: int, seed: int, name: str, device: torch.device) -> None:
+    def __init__(
+        self, parts: Sequence[Stream], sequence: int, seed: int | None, name: str, device: torch.device
+    ) -> None:
         self.sequence = sequence
         self.seed = seed
         self.device = device
@@ -79,8 +81,8 @@ class Tokens:
         return {"tokens": chunk[:, :-1], "targets": chunk[:, 1:]}
 
 
-def pack(documents: Documents, tokenizer: Tokenizer, sequence: int, seed: int, device: torch.device) -> Tokens:
-    """The documents as rows of tokens, encoded once and kept in the cache folder."""
+def pack(documents: Documents, tokenizer: Tokenizer, sequence: int, seed: int | None, device: torch.device) -> Tokens:
+    """The documents as rows of tokens, encoded once and kept in the cache folder; without a seed in their order."""
     kind = token_type(tokenizer.vocab)
     name = hashlib.sha256(f"{tokenizer.key} {tokenizer.end} {documents.key}".encode()).hexdigest()[:32]
     path = cache.folder() / f"tokens-{name}.{kind.name}"
@@ -120,15 +122,22 @@ def _by_size(documents: Documents, characters: int) -> Iterator[list[str]]:
 
 
 def token_files(
-    pattern: str, vocab: int, sequence: int, share: float, seed: int, device: torch.device
+    pattern: str,
+    vocab: int,
+    sequence: int,
+    share: float,
+    seed: int | None,
+    device: torch.device,
+    kind: str | None = None,
 ) -> tuple[Tokens, Tokens | None]:
     """Training and validation rows of files that hold token ids already: raw, or with llm.c's header.
 
-    Raw files hold uint16 where `vocab` is at most 65,536, else uint32. Of each file the last `share` is validation.
+    Raw files hold numbers of `kind`: uint16 where `vocab` is at most 65,536 and uint32 otherwise, if none is given.
+    Of each file the last `share` is validation.
     """
     training, validation = [], []
     for path in find(pattern):
-        stream = _open(path, vocab)
+        stream = _open(path, vocab, kind)
         cut = len(stream) - round(len(stream) * share)
         training.append(stream[:cut])
         validation.append(stream[cut:])
@@ -137,11 +146,11 @@ def token_files(
     return Tokens(training, sequence, seed, name, device), held_out
 
 
-def _open(path: Path, vocab: int) -> Stream:
+def _open(path: Path, vocab: int, given: str | None) -> Stream:
     """The ids of one file, all of them checked."""
     size = path.stat().st_size
     head = np.fromfile(path, np.int32, 3)
-    kind: np.dtype[np.uint16] | np.dtype[np.uint32] = token_type(vocab)
+    kind: np.dtype[np.uint16] | np.dtype[np.uint32] = np.dtype(given) if given else token_type(vocab)
     start = 0
     if size >= HEADER and int(head[0]) in HEADER_TYPES:
         kind, start = HEADER_TYPES[int(head[0])], HEADER

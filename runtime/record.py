@@ -30,8 +30,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 class Record:
     """Records of one run in `folder`; `per_step` counts the `unit` (tokens or samples) that a step consumes.
 
-    A run that goes on from step `start` drops what an earlier one had recorded beyond it. Used in a `with` statement,
-    so that a run which stops early has its plot as well.
+    Every `every` steps one record holds their means. A run that goes on from step `start` drops what an earlier one
+    had recorded beyond it. Used in a `with` statement, so that a run which stops early has its plot as well.
     """
 
     def __init__(
@@ -41,16 +41,19 @@ class Record:
         per_step: int,
         unit: str,
         start: int = 0,
+        every: int = 1,
         title: str = "",
         tensorboard: bool = True,
+        progress: bool = True,
     ) -> None:
         self.path = folder / "metrics.jsonl"
-        self.title = title
-        self._warned = False
-        self.steps, self.per_step, self.unit = steps, per_step, unit
-        self._done = 0  # steps recorded
+        self.steps, self.per_step, self.unit, self.every = steps, per_step, unit, every
+        self.title, self.progress = title, progress
+        self._waiting: list[tuple[float, ...]] = []  # steps not yet recorded: loss, seconds, gradient norm
+        self._done = 0
         self._seconds = 0.0  # running mean of a step's time
         self._first = 0.0  # when the first step ended
+        self._warned = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
@@ -63,7 +66,7 @@ class Record:
         self._last = time.perf_counter()
 
     def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
-        """Records one optimizer step; `step` counts those done, so the first is 1."""
+        """Takes note of one optimizer step; `step` counts those done, so the first is 1."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         self._done += 1
@@ -71,10 +74,18 @@ class Record:
         if self._done == 1:
             self._first = now
         self._seconds = seconds if self._done <= 2 else SMOOTH * self._seconds + (1.0 - SMOOTH) * seconds
-        values = {"loss": loss, "rate": rate, **({} if norm is None else {"gradient_norm": norm})}
-        self._write(step, "train", {**values, f"{self.unit}_per_second": self.per_step / seconds})
-        if console.LINE.due() or self._done == 1 or step == self.steps:
+        self._waiting.append((loss, seconds) if norm is None else (loss, seconds, norm))
+        if step % self.every == 0 or step == self.steps:
+            self._record(step, rate)
+        if self.progress and (console.LINE.due() or self._done == 1 or step == self.steps):
             console.LINE.update(self._progress(step, loss, rate, norm))
+
+    def _record(self, step: int, rate: float) -> None:
+        """Writes the means over the steps since the last record."""
+        loss, seconds, *norm = (sum(values) / len(self._waiting) for values in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        values = {"loss": loss, "rate": rate, **({"gradient_norm": norm[0]} if norm else {})}
+        self._write(step, "train", {**values, f"{self.unit}_per_second": self.per_step / seconds})
 
     def _progress(self, step: int, loss: float, rate: float, norm: float | None) -> str:
         width = len(str(self.steps))

@@ -83,6 +83,8 @@ def test_draws_cover_their_range_evenly() -> None:
     finally:
         augment.move = original
     pixels, degrees = seen
+    table = torch.stack([pixels[:, 0], pixels[:, 1], degrees])
+    assert float((torch.corrcoef(table) - torch.eye(3)).abs().max()) < 0.03
     for values, bound in ((pixels[:, 0], 2.0), (pixels[:, 1], 2.0), (degrees, 30.0)):
         assert bound * 0.99 < float(values.max()) <= bound
         assert -bound <= float(values.min()) < -bound * 0.99

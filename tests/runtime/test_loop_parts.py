@@ -119,6 +119,14 @@ def test_tf32_is_set_for_both_libraries() -> None:
         assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
 
 
+def test_only_deterministic_algorithms() -> None:
+    try:
+        device.deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(("error", "code"), [(RunError("the reason"), 1), (KeyboardInterrupt(), 130)])
 def test_a_run_ends_without_a_traceback(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     def program() -> None:

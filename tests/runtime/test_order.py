@@ -45,6 +45,12 @@ def test_positions_are_the_permutation_of_their_epoch() -> None:
         assert np.array_equal(np.sort(ids[epochs == epoch]), np.arange(1_500))
 
 
+def test_without_a_seed_the_order_is_the_datas() -> None:
+    epochs, ids = order.sample_ids(8, 5, 10, seed=None)
+    assert epochs.tolist() == [0, 0, 1, 1, 1]
+    assert ids.tolist() == [8, 9, 0, 1, 2]
+
+
 def test_epochs_and_seeds_differ() -> None:
     _, ids = order.sample_ids(0, 2_000, 1_000, seed=4)
     _, other = order.sample_ids(0, 1_000, 1_000, seed=5)

@@ -98,6 +98,12 @@ def test_raw_token_files(tmp_path: Path, vocab: int, kind: type) -> None:
     assert sorted(shuffled[:, 0].tolist()) == sorted(batch["tokens"][:, 0].tolist())
 
 
+def test_the_width_of_raw_tokens_can_be_given(tmp_path: Path) -> None:
+    np.arange(101, dtype=np.uint32).tofile(tmp_path / "a.bin")
+    rows, _ = packing.token_files(f"{tmp_path}/a.bin", 1_000, 10, share=0.0, seed=None, device=CPU, kind="uint32")
+    assert rows.batch(0, 10)["tokens"].flatten().tolist() == list(range(100))
+
+
 @pytest.mark.parametrize(("magic", "kind"), [(20240520, np.uint16), (20240801, np.uint32)])
 def test_token_files_with_a_header(tmp_path: Path, magic: int, kind: type) -> None:
     header = np.zeros(256, np.int32)

@@ -40,6 +40,27 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert records[10] == {"step": 10, "phase": "validation", "loss": 0.6, "accuracy": 0.5}
 
 
+def test_a_record_of_several_steps_holds_their_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(record.time, "perf_counter", lambda: now)
+    with record.Record(tmp_path, 7, per_step=100, unit="tokens", every=3, progress=False) as log:
+        for step in range(1, 8):
+            now += step
+            log.step(step, loss=step, rate=step / 10, norm=2 * step)
+    entries = record.read(log.path)
+    assert [(entry["step"], entry["loss"], entry["gradient_norm"]) for entry in entries] == [
+        (3, 2.0, 4.0), (6, 5.0, 10.0), (7, 7.0, 14.0)
+    ]  # fmt: skip
+    assert [entry["rate"] for entry in entries] == [0.3, 0.6, 0.7]
+    assert [entry["tokens_per_second"] for entry in entries] == [50.0, 20.0, 100 / 7]
+
+
+def test_progress_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with record.Record(tmp_path, 1, per_step=1, unit="samples", progress=False) as log:
+        log.step(1, loss=1.0, rate=1.0)
+    assert capsys.readouterr().out == f"loss curve: {tmp_path / 'loss.png'}\n"
+
+
 def test_each_line_is_there_at_once(tmp_path: Path) -> None:
     recorded(tmp_path, range(1, 6), close=False)
     assert len(record.read(tmp_path / "metrics.jsonl")) == 5
