@@ -35,7 +35,23 @@ def section_schema(name: str) -> dict[str, Any]:
 
 def failures(resolved: object) -> list[tuple[str, str]]:
     """Path and message of each place where a resolved spec does not fit."""
-    return [(error.json_path.removeprefix("$."), error.message) for error in _validator().iter_errors(resolved)]
+    errors = [sharp for error in _validator().iter_errors(resolved) for sharp in _sharpen(error)]
+    return [(error.json_path.removeprefix("$."), error.message) for error in errors]
+
+
+def _sharpen(error: Any) -> list[Any]:
+    """Of a variant that fits none of its kinds, what is wrong with the kind that it says it is."""
+    branches: dict[int, list[Any]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    same = [errors for errors in branches.values() if not any(_of_another_kind(e) for e in errors)]
+    return [sharp for inner in same[0] for sharp in _sharpen(inner)] if len(same) == 1 else [error]
+
+
+def _of_another_kind(error: Any) -> bool:
+    """Whether a value is not even of the kind, or type, of the branch."""
+    at = list(error.path)
+    return (error.validator == "const" and at == ["kind"]) or (error.validator in ("type", "enum") and not at)
 
 
 @cache

@@ -22,7 +22,7 @@ from .schema.precision import Precision
 from .schema.schedule import Schedule
 from .schema.sections import SECTIONS
 from .schema.training import Training
-from .schema.types import to_json
+from .schema.types import settings_of, to_json
 from .source import Source, Span
 from .values import Symbol, Variant
 
@@ -88,10 +88,10 @@ class Spec:
         section, _, name = path.partition(".")
         if section == "model" and name in self.constants:
             return self.constants[name]
-        value = getattr(getattr(self, section, None), name, self)
-        if value is self:
+        owner = getattr(self, section) if section in SECTIONS else None
+        if owner is None:
             raise KeyError(path)
-        return value
+        return getattr(owner, settings_of(type(owner))[name].attribute)
 
     def span(self, path: str) -> Span | None:
         """Where a setting was written, None for a default."""

@@ -26,7 +26,7 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     """The closest name within a third of the word's length, None when there is none."""
     if len(word) > 64:
         return None
-    limit = max(1, len(word) // 3)
+    limit = max(1, (len(word) + 1) // 3)
     ranked = sorted((distance(word, name), name) for name in names if abs(len(name) - len(word)) <= limit)
     return ranked[0][1] if ranked and ranked[0][0] <= limit else None
 

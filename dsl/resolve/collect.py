@@ -106,7 +106,8 @@ class Collector:
         if section.name not in SECTIONS:
             self._unknown_section(section.name, section.name_span, "")
             return
-        self._title(section)
+        if not self._title(section):
+            return
         self.into.sections.setdefault(section.name, section.name_span)
         for statement in section.body:
             match statement:
@@ -130,10 +131,11 @@ class Collector:
             remedy = f"`{name}` is a setting of `{owners[0]}`"
         self.sink.error("E0201", f"unknown section `{name}`", span, remedy, fix=fix)
 
-    def _title(self, section: ast.Section) -> None:
+    def _title(self, section: ast.Section) -> bool:
+        """Whether the section is the one of its title, so that its settings can be read."""
         title, span = section.title, section.title_span
         if title is None or span is None:
-            return
+            return True
         kinds = [owner.kind for owner in SECTIONS[section.name]]
         if section.name not in _TITLED:
             self.sink.error("E0215", f"section `{section.name}` has no title", span, f"write `{section.name} {{`")
@@ -141,19 +143,22 @@ class Collector:
             fix = correction(title, kinds, span)
             remedy = f"a similar one exists: `{fix.replacement}`" if fix else f"it is one of {', '.join(kinds)}"
             self.sink.error("E0204", f"`optimizer` has no choice `{title}`", span, remedy, fix=fix)
+            return False
         else:
-            self._retitle(section.name, title, span)
+            return self._retitle(section.name, title, span)
+        return True
 
-    def _retitle(self, section: str, title: str, span: Span) -> None:
+    def _retitle(self, section: str, title: str, span: Span) -> bool:
         held = self.into.titles.get(section)
         first = held[1].span if held else None
         if held and first and held[0] != title and first.source is span.source:
             label = Label(first, "first given here")
             self.sink.error("E0202", f"`{section}` is both `{held[0]}` and `{title}`", span, "keep one", (label,))
-            return
+            return False
         if held and held[0] != title and section == "optimizer":
             self._clear(section)  # they belong to another optimizer
         self.into.titles[section] = (title, Origin("file", span))
+        return True
 
     def _clear(self, section: str) -> None:
         for path in [p for p in self.into.entries if p.startswith(f"{section}.")]:

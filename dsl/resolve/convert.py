@@ -48,7 +48,7 @@ class Converter:
             return AUTO if type_.auto else self._wrong(expr, type_, what)
         kind = type_.kind(word)
         if kind is not None:
-            return self._record(expr, kind, (), f"{what} {word}", depth)
+            return self._record(expr, kind, (), what, depth)
         held = self.constant(expr)
         if held is not None and depth < 20:
             return self.convert(held, type_, rule, what, depth + 1)
@@ -66,7 +66,7 @@ class Converter:
         kind = type_.kind(expr.function.text)
         if kind is None:
             return self._unknown_word(expr.function.text, expr.function.span, type_, what)
-        return self._record(expr, kind, expr.arguments, f"{what} {kind.kind}", depth)
+        return self._record(expr, kind, expr.arguments, what, depth)
 
     def _record(
         self, expr: ast.Expr, kind: type[Record], arguments: tuple[ast.Argument, ...], what: str, depth: int
@@ -99,7 +99,10 @@ class Converter:
         names = ", ".join(f"`{n}`" for n in settings) or "no arguments"
         if name is None:
             self.sink.error(
-                "E0213", f"`{kind.kind}` takes at most {len(settings)} arguments", argument.span, f"it takes {names}"
+                "E0213",
+                f"`{kind.kind}` takes at most {len(settings)} argument{'s' * (len(settings) != 1)}",
+                argument.span,
+                f"it takes {names}",
             )
             return False
         if name not in settings:
@@ -109,8 +112,9 @@ class Converter:
             self.sink.error("E0212", f"`{kind.kind}` has no argument `{name}`", span, remedy, fix=fix)
             return False
         if name in given:
-            label = Label(given[name].span, "first given here")
-            self.sink.error("E0202", f"`{name}` is given twice", argument.span, "remove one of the two", (label,))
+            if given[name].name is None:  # two of one name are an error of the call already
+                label = Label(given[name].span, "first given here, by its place")
+                self.sink.error("E0202", f"`{name}` is given twice", argument.span, "remove one of the two", (label,))
             return False
         given[name] = argument
         return True
@@ -132,8 +136,8 @@ class Converter:
         """A computed value, if its type, unit and size are right."""
         if value is FAILED:
             return FAILED
-        if value is None and type_.none:
-            return None
+        if value is None and (type_.none or "none" in type_.choices):
+            return None if type_.none else "none"
         if value is AUTO and type_.auto:
             return AUTO
         if isinstance(value, Record):
@@ -147,7 +151,7 @@ class Converter:
         for plain in type_.plain:
             fitted = _fit(value, plain)
             if fitted is not FAILED:
-                return fitted if self._in_range(fitted, expr, rule, what) else FAILED
+                return fitted if self._in_range(fitted, plain, expr, rule, what) else FAILED
         return self._unit_or_type(value, expr, type_, what)
 
     def _same_shape(self, value: tuple[object, ...], type_: Type) -> bool:
@@ -156,19 +160,20 @@ class Converter:
         fits = [any(_fit(v, p) is not FAILED for p in t.plain) for v, t in zip(value, items, strict=False) if t]
         return len(items) == len(value) and all(fits)
 
-    def _in_range(self, value: object, expr: ast.Expr, rule: Rule, what: str) -> bool:
+    def _in_range(self, value: object, plain: Plain, expr: ast.Expr, rule: Rule, what: str) -> bool:
         number = value.value if isinstance(value, Quantity) else value
         if isinstance(number, (bool, str)) or not isinstance(number, (int, float)):
             return True
+        share = plain.dimensions == ("share",)
         bounds = (
-            (rule.least is not None and number < rule.least, f"at least {_text(rule.least)}"),
-            (rule.most is not None and number > rule.most, f"at most {_text(rule.most)}"),
-            (rule.above is not None and number <= rule.above, f"above {_text(rule.above)}"),
-            (rule.below is not None and number >= rule.below, f"below {_text(rule.below)}"),
+            (rule.least is not None and number < rule.least, "at least", rule.least),
+            (rule.most is not None and number > rule.most, "at most", rule.most),
+            (rule.above is not None and number <= rule.above, "above", rule.above),
+            (rule.below is not None and number >= rule.below, "below", rule.below),
         )
-        for broken, bound in bounds:
-            if broken:
-                message = f"`{what}` is {describe_value(value)}, but it must be {bound}"
+        for broken, word, bound in bounds:
+            if broken and bound is not None:
+                message = f"`{what}` is {_text(number, share)}, but it must be {word} {_text(bound, share)}"
                 self.sink.error("E0211", message, expr.span, rule.doc)
                 return False
         return True
@@ -195,6 +200,8 @@ class Converter:
         if isinstance(value, str) and value in type_.words:
             fix = Fix(expr.span, value)
         remedy = f"write `{fix.replacement}` without quotes" if fix else None
+        if isinstance(value, float) and any(plain.kind == "int" for plain in type_.plain):
+            remedy = "write a whole number"
         self.sink.error("E0207", f"`{what}` takes {describe(type_)}, not {found}", expr.span, remedy, fix=fix)
         return FAILED
 
@@ -225,5 +232,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _text(number: float | None) -> str:
-    return f"{number:,g}".replace(",", "_") if number is not None and abs(number) < 1e6 else str(number)
+def _text(number: float, share: bool) -> str:
+    if share:
+        return f"{number * 100:g}%"
+    return f"{number:_}" if isinstance(number, int) else f"{number:g}"
