@@ -33,6 +33,7 @@ format: $(STAMP)  ## Format the Python code and apply safe lint fixes
 	$(BIN)/ruff format .
 
 generate: $(STAMP)  ## Rewrite what is made from the grammar, the schema and the op table
+	$(BIN)/python -m dskc.dsl.generate
 	$(BIN)/python -m dskc.dsl.tables
 	$(BIN)/python -m dskc.dsl.textmate
 	$(BIN)/python -m dskc.compiler.ops.document > docs/ops.md

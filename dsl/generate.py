@@ -21,21 +21,7 @@ def files() -> dict[str, str]:
     """Content by path from the root of the repository."""
     return {
         "dsl/schema.json": _json(json_schema()),
-        "dsl/words.json": _json(words()),
         "docs/reference.md": reference(),
-    }
-
-
-def words() -> dict[str, list[str]]:
-    """Words with a meaning in a spec, for completion and highlighting."""
-    records = list(dict.fromkeys(r for owners in SECTIONS.values() for owner in owners for r in _with_kinds(owner)))
-    settings = [s for record in records for s in settings_of(record).values()]
-    return {
-        "sections": list(SECTIONS),
-        "settings": sorted({s.name for s in settings}),
-        "kinds": sorted({record.kind for record in records if record.kind}),
-        "choices": sorted({choice for s in settings for choice in _choices(s.type)}),
-        "units": list(UNITS),
     }
 
 
@@ -114,12 +100,6 @@ def _kinds(type_: Type) -> Iterator[type[Record]]:
     yield from type_.kinds
     for item in (*(type_.fixed or ()), *((type_.many,) if type_.many else ())):
         yield from _kinds(item)
-
-
-def _choices(type_: Type) -> Iterator[str]:
-    yield from type_.choices
-    for item in (*(type_.fixed or ()), *((type_.many,) if type_.many else ())):
-        yield from _choices(item)
 
 
 def _json(content: object) -> str:

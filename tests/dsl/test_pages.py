@@ -10,7 +10,7 @@ from dskc.dsl import load
 from dskc.dsl.source import Source
 
 PAGES = Path(__file__).parents[2] / "dsl" / "errors"
-BANDS = ("E02", "E03", "E04", "E06", "E07", "W09")
+BANDS = ("E02", "E03", "E04", "E06", "E07", "W090")
 BLOCKS = re.compile(r"```dsk\n(.*?)```", re.DOTALL)
 OURS = [page for page in sorted(PAGES.glob("*.md")) if page.stem.startswith(BANDS) and "```dsk" in page.read_text()]
 
