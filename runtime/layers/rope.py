@@ -31,11 +31,10 @@ def rope(
     cos, sin = _table(length, size, x.device, theta, scaling, factor, original, low, high)
     for _ in range(-2 - sequence):
         cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
-    if interleaved:
-        a, b = x[..., 0::2], x[..., 1::2]
-        return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2).to(x.dtype)
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
+    wide = x.to(torch.promote_types(x.dtype, cos.dtype))
+    a, b = (wide[..., 0::2], wide[..., 1::2]) if interleaved else wide.chunk(2, -1)
+    turned = torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(b * cos, a, sin)
+    return (torch.stack(turned, -1).flatten(-2) if interleaved else torch.cat(turned, -1)).to(x.dtype)
 
 
 def _table(length: int, size: int, device: torch.device, *frequency: object) -> tuple[Tensor, Tensor]:
