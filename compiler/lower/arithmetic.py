@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...dsl.evaluate import Refused, operate
 from ..dims import Poly, divisible
 from .values import Meaning, is_number, shown
 
@@ -58,36 +59,13 @@ def compute(sign: str, left: Meaning, right: Meaning) -> Meaning:
         return _compare(sign, left, right)
     if right == 0 and sign in ("/", "//", "%"):
         raise Undefined(f"{shown(left)} {sign} 0 has no value")
-    result = _symbolic(sign, left, right) if Poly in (type(left), type(right)) else _numeric(sign, left, right)
-    if isinstance(result, float) and not math.isfinite(result):
-        raise Undefined(f"{shown(left)} {sign} {shown(right)} is not a finite number")
+    try:
+        symbolic = isinstance(left, Poly) or isinstance(right, Poly)
+        result = _symbolic(sign, left, right) if symbolic else operate(sign, left, right)
+    except Refused as refused:
+        raise Undefined(f"{shown(left)} {sign} {shown(right)}: {refused}") from refused
     if isinstance(result, int) and abs(result) >= LARGEST:
         raise Undefined(f"{shown(left)} {sign} {shown(right)} is too large: whole numbers stay below 2**63")
-    return result
-
-
-def _numeric(sign: str, left: int | float, right: int | float) -> Meaning:
-    if sign == "/":
-        return left / right
-    if sign == "//":
-        return left // right
-    if sign == "%":
-        return left % right
-    if sign == "**":
-        return _power(left, right)
-    return {"+": operator.add, "-": operator.sub, "*": operator.mul}[sign](left, right)
-
-
-def _power(left: int | float, right: int | float) -> Meaning:
-    try:
-        exact = isinstance(left, int) and isinstance(right, int) and right >= 0
-        if exact and right * math.log2(abs(left) + 1) < 128:
-            return left**right
-        result = float(left) ** right
-    except (OverflowError, ZeroDivisionError) as error:
-        raise Undefined(f"{shown(left)} ** {shown(right)} has no finite value") from error
-    if isinstance(result, complex):
-        raise Undefined(f"{shown(left)} ** {shown(right)} is not a real number")
     return result
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...dsl.ast import Call, Expr, Extern
 from ...dsl.source import Span
 from ...dsl.spec import Definition
 from ..node import Node
+from ..ops import OPS
 from ..ops.base import REQUIRED, Attribute, Op, ShapeError
 from .attributes import WORDS, fits
 from .matching import Given, Signature, match
@@ -34,7 +36,7 @@ def apply(
 ) -> Meaning:
     """The results of a call with evaluated arguments."""
     record = function.record
-    signature = _of_op(record) if isinstance(record, Op) else of_block(record)
+    signature = _of_op(record.name) if isinstance(record, Op) else of_block(record)
     matched = match(state, call, signature, given)
     if matched is None or any(one.meaning is POISON for one in given):
         return POISON
@@ -43,17 +45,22 @@ def apply(
     return _block(state, scope, call, function, matched, hint)
 
 
-def _of_op(op: Op) -> Signature:
+@cache
+def _of_op(name: str) -> Signature:
+    op = OPS[name]
     tensors = tuple(name.strip("*?") for name in op.tensors)
     values = tuple(attribute.name for attribute in op.attributes if not attribute.name.startswith("*"))
     required = {name for name in op.tensors if not name.endswith("?")}
-    required |= {name for name, a in _kinds(op).items() if a.default is REQUIRED}
+    required |= {n for n, a in _kinds(name).items() if a.default is REQUIRED}
     variadic = bool(op.tensors) and op.tensors[-1].startswith("*")
     sizes = len(values) < len(op.attributes)
     return Signature(tensors, values, frozenset(name.strip("*") for name in required), variadic, sizes)
 
 
-def _kinds(op: Op) -> dict[str, Attribute]:
+@cache
+def _kinds(name: str) -> Mapping[str, Attribute]:
+    """The attributes of an op, without the one that stands for any further name."""
+    op = OPS[name]
     return {attribute.name: attribute for attribute in op.attributes if not attribute.name.startswith("*")}
 
 
@@ -63,7 +70,7 @@ def _op(
     tensors: dict[str, Any] = {}
     attrs: dict[str, Any] = {}
     slots = {name.strip("*?"): name for name in op.tensors}
-    kinds = _kinds(op)
+    kinds = _kinds(op.name)
     further = Attribute("", "int", "a size of the pattern")
     for name, given in sorted(matched.items(), key=lambda item: [*slots, *matched].index(item[0])):
         refs = [one.meaning for one in given if isinstance(one.meaning, Ref)]
@@ -91,7 +98,7 @@ def _typed(state: State, call: Call, attribute: Attribute, name: str, given: Giv
     word = attribute.type == "name" and isinstance(attribute.default, str)
     if fits(attribute.type, value) or (value is None and (attribute.default is None or word)):
         return True
-    message = f"`{name}` of `{call.function.text}` is {WORDS[attribute.type]}, but this is {shown(value)}"
+    message = f"`{name}` of `{call.function.text}` must be {WORDS[attribute.type]}, but this is {shown(value)}"
     state.report.error("E0511", message, given.argument.value.span, attribute.doc, culprit=given.argument.value)
     return False
 
@@ -120,7 +127,7 @@ def run_op(
     call: Call | None = None,
 ) -> Meaning:
     """Adds the node of an op; `places` are the expressions of its arguments."""
-    full = {name: attribute.default for name, attribute in _kinds(op).items()} | dict(attrs)
+    full = {name: attribute.default for name, attribute in _kinds(op.name).items()} | dict(attrs)
     types = {name: _types(value) for name, value in tensors.items()}
     try:
         inferred = op.infer(types, full)

@@ -145,13 +145,13 @@ def _step(state: State, scope: Scope, binary: Binary, left: Meaning, hint: str |
     right = evaluate(state, scope, binary.right)
     if left is POISON or right is POISON:
         return POISON
-    if isinstance(left, Ref) or isinstance(right, Ref):
-        return _on_tensors(state, scope, binary, left, right, hint)
     for side, place in ((left, binary.left), (right, binary.right)):
         if isinstance(side, Several):
             message = f"`{binary.operator}` needs one value on each side, but this call gives {shown(side)}"
             state.report.error("E0522", message, place.span, "unpack them first: (a, b) = ...")
             return POISON
+    if isinstance(left, Ref) or isinstance(right, Ref):
+        return _on_tensors(state, scope, binary, left, right, hint)
     try:
         return compute(binary.operator, left, right)
     except Undefined as undefined:

@@ -8,10 +8,10 @@ from ...dsl.ast import Param, ScalarType, TensorType
 from ...dsl.diagnostics import Label
 from ...dsl.schema.data import Images, ImageText
 from ...dsl.spec import Spec
+from ...dsl.suggest import nearest
 from ..dims import substitute, symbol, symbols
 from ..node import Body, Node, Objective, Tensor, Value
 from ..ops import OPS
-from .report import nearest
 from .scope import Scope
 from .signatures import KINDS, declared_sizes, is_symbol
 from .state import State
@@ -98,10 +98,12 @@ def _fits(state: State, scope: Scope, param: Param, declared: TensorType, actual
 def check_sizes(state: State, nodes: tuple[Node, ...]) -> None:
     """Every symbolic size of the inputs has a number in this run."""
     known = sizes(state.spec)
+    told: set[str] = set()
     for node in nodes:
         if node.op != "input":
             continue
-        for name in sorted(symbols(substitute(node.outputs[0].elements, known))):
+        for name in sorted(symbols(substitute(node.outputs[0].elements, known)) - told):
+            told.add(name)
             if name == "S":
                 message, help = "the size `S` has no number", "say how many tokens a sample has: data { sequence: 256 }"
             else:

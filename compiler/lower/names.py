@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from ...dsl.ast import Name
 from ...dsl.diagnostics import Label
 from ...dsl.spec import Scope as Visible
+from ...dsl.suggest import correction
 from ...dsl.values import Quantity, Symbol
 from ..ops import OPS
-from .report import nearest, similar
+from .report import similar
 from .scope import Scope
 from .values import POISON, Function, Meaning
 
@@ -94,11 +95,13 @@ def _unknown(state: State, scope: Scope, name: Name) -> Meaning:
     if missing is not None:
         state.report.error("E0532", f"`{name.text}` has no value here", name.span, labels=(missing,))
         return POISON
-    close = nearest(name.text, scope.known() | set(scope.visible.constants))
     settings = [path for path in state.spec.origins if path.split(".")[-1] == name.text]
-    help = f"a name with a similar name exists: `{close}`" if close else None
-    help = f"the setting is called `{settings[0]}` here" if settings and not close else help
-    state.report.error("E0501", f"unknown name `{name.text}`", name.span, help)
+    fix = correction(name.text, scope.known() | set(scope.visible.constants), name.span)
+    if fix is not None:
+        help = f"a name with a similar name exists: `{fix.replacement}`"
+    else:
+        help = f"the setting is called `{settings[0]}` here" if settings else "bind it before this line"
+    state.report.error("E0501", f"unknown name `{name.text}`", name.span, help, fix=fix)
     return POISON
 
 
@@ -118,8 +121,10 @@ def _unknown_function(state: State, scope: Scope, name: Name) -> None:
         return
     source = library_file(name.text)
     known = {*OPS, *scope.visible.blocks, *scope.visible.externs}
-    help = f"`import {source}` brings it" if source else similar(name.text, known, "block or op")
-    state.report.error("E0502", f"there is no block or op `{name.text}`", name.span, help)
+    fix = correction(name.text, known, name.span) if source is None else None
+    help = f"a block or op with a similar name exists: `{fix.replacement}`" if fix else "write it as a `block`"
+    help = f"`import {source}` brings it" if source else help
+    state.report.error("E0502", f"there is no block or op `{name.text}`", name.span, help, fix=fix)
 
 
 def library_file(name: str) -> str | None:

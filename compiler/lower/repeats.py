@@ -29,7 +29,7 @@ def repeat(state: State, scope: Scope, statement: Repeat, run: Run) -> None:
     for name in inner.names:
         if name not in rebound:
             scope.missing.setdefault(name, (statement.span, "bound inside this repeat only"))
-    if _wrong(state, scope, inner, statement, rebound) or state.report.errors > before or count is None:
+    if state.report.errors > before or count is None or _wrong(state, scope, inner, statement, rebound):
         scope.poison(tuple(rebound))
         return
     _add(state, scope, inner, statement, carried, count)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ...dsl.ast import Argument, Expr, Name
 from ...dsl.diagnostics import Fix, Label, Sink
 from ...dsl.source import Span
+from ...dsl.suggest import nearest
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Reporter:
         place = self._outside(span, culprit)
         if place is not None:
             labels = (Label(span, f"found in `{self.frames[-1].block}`, here"), *labels)
-        elif self.frames and not labels and not in_library(self.frames[-1].call):
+        elif self.frames and not labels and self.frames[-1].call != span and not in_library(self.frames[-1].call):
             labels = (Label(self.frames[-1].call, f"in this call of `{self.frames[-1].block}`"),)
         at = place or span
         where = (code, at.source.name, at.start, at.end)
@@ -77,14 +78,6 @@ class Reporter:
 def in_library(span: Span) -> bool:
     """Whether a place is in a file that comes with dskc."""
     return span.source.name.startswith("std/")
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The known name most like an unknown one, if any is like it."""
-    import difflib
-
-    found = difflib.get_close_matches(name, sorted(set(candidates)), n=1, cutoff=0.6)
-    return found[0] if found else None
 
 
 def similar(name: str, candidates: Iterable[str], what: str = "name") -> str | None:

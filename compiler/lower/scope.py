@@ -104,6 +104,7 @@ class Scope:
 
 def variable(name: str) -> str:
     """A Python variable name that generated code can use: keywords and names it needs itself get a `_`."""
-    text = "".join(char if char.isascii() and (char.isalnum() or char == "_") else "_" for char in name)
-    text = text if text and not text[0].isdigit() else f"_{text}"
+    text = name
+    if not (name.isascii() and name.isidentifier()):
+        text = "_" + "".join(char if char.isascii() and char.isalnum() else "_" for char in name)
     return f"{text}_" if keyword.iskeyword(text) or text in VARIABLES_TAKEN else text

@@ -51,6 +51,8 @@ def bind(
     scope = Scope(block.name, function.visible)
     before = state.report.errors
     tensors = _tensors(state, scope, call, block, given, places)
+    if state.report.errors > before:
+        return None
     scalars = _scalars(state, scope, call, block, given, places)
     if state.report.errors > before or any(value is POISON for value in scalars.values()):
         return None
@@ -157,7 +159,7 @@ def _typed(state: State, block: Block | Extern, param: Param, kind: ScalarType, 
     optional = isinstance(param.default, Literal) and param.default.value is None
     if fits(kind.kind, value) or (value is None and optional):
         return True
-    message = f"`{param.name}` of `{block.name}` is {WORDS[kind.kind]}, but this is {shown(value)}"
+    message = f"`{param.name}` of `{block.name}` must be {WORDS[kind.kind]}, but this is {shown(value)}"
     labels = (Label(param.span, "declared here"),)
     state.report.error("E0511", message, place.span, labels=labels, culprit=place)
     return False
