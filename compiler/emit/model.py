@@ -1,0 +1,322 @@
+"""`model.py`: a class for each body of the plan, the model's own last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..lower.inputs import prediction, targets
+from ..lower.ownership import UP
+from ..node import Body, Node, Objective, Value
+from ..ops import OPS
+from ..plan import Plan
+from .externs import ExternFile, extern_imports
+from .layout import assignment, bracketed, commented, fits
+from .sizes import sizes_of
+from .statements import Names, Writer, attribute, needed
+from .text import class_name, comment, dotted, identifier, literal, place, quoted
+from .tree import Owned, decaying, owned, rises, start_values, tied
+from .views import Class, Function, ModelView
+
+TAKEN = {"Tensor", "INITIAL", "DECAYING", "F", "Path", "True", "False", "None"}
+
+
+def bodies_of(plan: Plan) -> dict[str, Body]:
+    """The bodies as the passes left them, each after those that it runs."""
+    found = {name: replace(body, nodes=plan.nodes(name), results=plan.results[name]) for name, body in plan.bodies.items()}
+    ordered: dict[str, Body] = {}
+
+    def visit(name: str) -> None:
+        for node in found[name].nodes:
+            if node.body is not None and node.body not in ordered:
+                visit(node.body)
+        ordered[name] = found[name]
+
+    visit("forward")
+    return ordered
+
+
+def class_names(plan: Plan, bodies: Sequence[str]) -> dict[str, str]:
+    """Classes by body; the model's own name comes first, so that `train.py` can rely on it."""
+    taken = set(TAKEN)
+    found = {}
+    for body in ["forward", *(name for name in bodies if name != "forward")]:
+        wanted = class_name(plan.name if body == "forward" else body)
+        name, number = wanted, 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}{number}"
+        taken.add(name)
+        found[body] = name
+    return found
+
+
+def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
+    """Everything `model.py` says."""
+    bodies = bodies_of(plan)
+    parameters = list(owned(bodies, (bodies["forward"],)))
+    forward = bodies["forward"]
+    names = Names(bodies, sizes_of([forward, *(b for b in bodies.values() if b is not forward)]))
+    names.classes = class_names(plan, list(bodies))
+    classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
+    classes.append(_model(names, plan))
+    count = sum(_scalars(each) for each in parameters)
+    title = f"Model `{comment(plan.name)}`, {_millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
+    return ModelView(
+        title,
+        tuple(names.sizes.legend()),
+        _imports(names, runtime, externs),
+        tuple(_tables(parameters)),
+        tuple(classes),
+    )
+
+
+def _scalars(each: Owned) -> int:
+    count = int(each.parameter.trained)
+    for size in (*each.parameter.shape, *each.counts):
+        count *= int(size)  # type: ignore[arg-type]
+    return count
+
+
+def _millions(count: int) -> str:
+    for size, suffix in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if count >= size:
+            return f"{count / size:.1f}{suffix}"
+    return str(count)
+
+
+def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple[tuple[str, ...], ...]:
+    third = ["import torch"] if "torch" in names.used else []
+    third += ["import torch.nn.functional as F"] if "F" in names.used else []
+    ours = [f"from {runtime} import layers"] if "layers" in names.used else []
+    ours.append(f"from {runtime}.initialize import initialize")
+    torch_lines = ["from torch import Tensor, nn"]
+    beside = extern_imports(externs)
+    if "." in runtime:  # an installed package sorts with the other libraries
+        return tuple(tuple(group) for group in ([*third, *ours, *torch_lines], beside) if group)
+    return tuple(tuple(group) for group in ([*third, *torch_lines], sorted([*ours, *beside])) if group)
+
+
+def _tables(parameters: list[Owned]) -> list[str]:
+    note = "# Start values: each parameter draws from the seed and its own name."
+    rows = [_row(value, names) for value, names in start_values(parameters).items()]
+    lines = [note, "INITIAL = {", *(line for row in rows for line in row), "}"]
+    decay = decaying(parameters)
+    if decay is not None:
+        lines += ["", "# What weight decay acts on.", "DECAYING = (", *(f"    {quoted(d)}," for d in decay), ")"]
+    return lines
+
+
+def _row(value: str, names: list[str]) -> list[str]:
+    texts = [quoted(dotted(name.replace("*", "0")) and name) for name in names]
+    line = f"    {quoted(value)}: ({', '.join(texts)}{',' if len(texts) == 1 else ''}),"
+    if fits(line, 0) and len(texts) == 1:
+        return [line]
+    return [f"    {quoted(value)}: (", *(f"        {text}," for text in texts), "    ),"]
+
+
+def _class(names: Names, body: Body) -> Class:
+    name = names.classes[body.name]
+    header = commented([f"class {name}(nn.Module):"], place(body.span), 0)
+    methods = _constructor(names, body)
+    if not rises(names.bodies, body.name):
+        methods = [*methods, _forward(names, body)]
+    return Class(tuple(header), "", tuple(methods))
+
+
+def _constructor(names: Names, body: Body) -> list[Function]:
+    lines: list[str] = []
+    for node in body.nodes:
+        lines += _part(names, body, node)
+    lines += [line for node in body.nodes for line in _ties(names, (body,), ("self",), node, 8)]
+    header = ("def __init__(self) -> None:",)
+    return [Function(header, "", ("super().__init__()", *lines))] if lines else []
+
+
+def _part(names: Names, body: Body, node: Node) -> list[str]:
+    """The submodule of one node."""
+    if node.label is None:
+        return []
+    made = _made(names, node)
+    if made is None:
+        return []
+    if node.op == "repeat":
+        made = f"nn.ModuleList({made} for _ in range({node.count}))"
+    lines = assignment(f"self.{identifier(node.label)} = ", made, 8)
+    return commented(lines, place(node.span), 8)
+
+
+def _made(names: Names, node: Node) -> str | None:
+    if node.body is not None:
+        return f"{names.classes[node.body]}()"
+    if node.op == "extern":
+        values = [f"{identifier(name)}={literal(value)}" for name, value in node.attrs["arguments"].items()]
+        return f"{identifier(node.attrs['class'])}({', '.join(values)})"
+    op = OPS[node.op]
+    if op.module is None:
+        return None
+    made = op.module(node)
+    names.used.update(name for name in ("layers",) if f"{name}." in made)
+    return made
+
+
+def _ties(names: Names, chain: tuple[Body, ...], modules: tuple[str, ...], node: Node, indent: int) -> list[str]:
+    """Statements that make parameters of a part those of another."""
+    lines: list[str] = []
+    if node.share is not None and node.label is not None:
+        ups = sum(step == UP for step in node.share)
+        if ups >= len(modules):
+            return []
+        source = attribute(modules[len(modules) - 1 - ups], node.share[ups:])
+        own = f"{modules[-1]}.{identifier(node.label)}"
+        for path in tied(names.bodies, chain, node):
+            inner = attribute("", path.split("."))
+            lines += assignment(f"{own}{inner} = ", f"{source}{inner}", indent)
+    if node.op == "repeat" and rises(names.bodies, str(node.body)):
+        item = f"{identifier(str(node.label))}_{len(modules)}"
+        body = names.bodies[str(node.body)]
+        inside = [
+            line
+            for each in body.nodes
+            if UP in (each.share or ()) or each.op == "repeat"
+            for line in _ties(names, (*chain, body), (*modules, item), each, indent + 4)
+        ]
+        if inside:
+            lines += [f"for {item} in {modules[-1]}.{node.label}:", *(f"    {line}" for line in inside)]
+    return lines
+
+
+def _forward(names: Names, body: Body) -> Function:
+    inputs = [node for node in body.nodes if node.op == "input"]
+    writer = Writer(names, body.name)
+    for node in inputs:
+        writer.bind((node.name, 0), _input_name(writer, names, node))
+    header = _header("forward", [f"{writer.text[(n.name, 0)]}: Tensor" for n in inputs], len(body.results))
+    writer.run(body.nodes, body.results)
+    _return(writer, body.results)
+    return Function(tuple(header), "", tuple(writer.lines))
+
+
+def _input_name(writer: Writer, names: Names, node: Node) -> str:
+    name = f"{node.name}{names.sizes.suffix(node.outputs[0])}"
+    return name if name not in writer.held else f"{node.name}_"
+
+
+def _header(name: str, parameters: Sequence[str], results: int) -> list[str]:
+    gives = "Tensor" if results == 1 else f"tuple[{', '.join(['Tensor'] * results)}]"
+    return bracketed(f"def {name}(", ["self", *parameters], f") -> {gives}:", 4)
+
+
+def _return(writer: Writer, values: Sequence[Value]) -> None:
+    if len(values) == 1 and values[0] in writer.pending:
+        node, _ = writer.pending.pop(values[0])
+        text, span = writer.text[values[0]], node.span
+    else:
+        text, span = ", ".join(writer.settle(values)), None
+    lines = assignment("return ", text, writer.indent)
+    if span is not None:
+        writer.write(lines, span)
+    else:
+        writer.lines.extend(lines)
+
+
+def _model(names: Names, plan: Plan) -> Class:
+    """The model: its parts, its prediction, its objectives and its start values."""
+    body = names.bodies["forward"]
+    predicted, extra = _predicted(body, plan.objectives)
+    header = commented([f"class {names.classes['forward']}(nn.Module):"], place(body.span), 0)
+    methods = _constructor(names, body)
+    outputs = [predicted, *extra]
+    methods.append(_prediction(names, body, outputs))
+    if extra:
+        methods[-1] = replace(methods[-1], header=_renamed(methods[-1].header), doc=_features_doc(names, body, outputs))
+        methods.append(_only_prediction(names, body, predicted))
+    methods.append(_objectives(names, body, plan.objectives, outputs))
+    start = Function(
+        ("def initialize(self, seed: int) -> None:",),
+        "Sets the start values of all parameters.",
+        ("initialize(self, INITIAL, seed)",),
+    )
+    return Class(tuple(header), "", (*methods, start))
+
+
+def _renamed(header: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(line.replace("def forward(", "def outputs(") for line in header)
+
+
+def predicted_value(body: Body, objectives: Sequence[Objective]) -> Value:
+    """What the model returns: what `forward` says, else what its first loss compares with the targets."""
+    first = next(o for o in objectives if o.kind == "loss")
+    return body.results[0] if body.results else prediction(body, first)
+
+
+def _predicted(body: Body, objectives: Sequence[Objective]) -> tuple[Value, list[Value]]:
+    """The prediction, and what else of the way to it the objectives need."""
+    value = predicted_value(body, objectives)
+    inside = {node.name for node in needed(body.nodes, [value]) if node.op != "input"}
+    wanted = [o.value for o in objectives if o.kind != "exit"]
+    outside = [node for node in needed(body.nodes, wanted) if node.name not in inside and node.op != "input"]
+    used = [*(v for node in outside for v in node.inputs), *wanted]
+    extra = [v for v in dict.fromkeys(used) if v[0] in inside and v != value]
+    return value, extra
+
+
+def _inputs(body: Body, value: Value | None = None) -> list[Node]:
+    unused = targets(body, value) if value is not None else ()
+    return [node for node in body.nodes if node.op == "input" and node.name not in unused]
+
+
+def _writer(names: Names, inputs: Sequence[Node]) -> Writer:
+    writer = Writer(names, "forward")
+    for node in inputs:
+        writer.bind((node.name, 0), node.name)
+    return writer
+
+
+def _prediction(names: Names, body: Body, outputs: Sequence[Value]) -> Function:
+    inputs = _inputs(body, outputs[0])
+    writer = _writer(names, inputs)
+    writer.run(body.nodes, outputs)
+    _return(writer, outputs)
+    header = _header("forward", [f"{node.name}: Tensor" for node in inputs], len(outputs))
+    types = {node.name: node.outputs for node in body.nodes}
+    shapes = ", ".join(f"{node.name} {names.sizes.shape(node.outputs[0])}" for node in inputs)
+    name, index = outputs[0]
+    doc = f"{name.split('_')[0].capitalize()} {names.sizes.shape(types[name][index])} of {shapes}."
+    return Function(tuple(header), comment(doc), tuple(writer.lines))
+
+
+def _features_doc(names: Names, body: Body, outputs: Sequence[Value]) -> str:
+    return comment(f"The prediction and what the objectives need of the way to it: {', '.join(n for n, _ in outputs)}.")
+
+
+def _only_prediction(names: Names, body: Body, value: Value) -> Function:
+    inputs = [node.name for node in _inputs(body, value)]
+    header = _header("forward", [f"{name}: Tensor" for name in inputs], 1)
+    return Function(tuple(header), "The prediction.", tuple(assignment("return ", f"self.outputs({', '.join(inputs)})[0]", 8)))
+
+
+def _objectives(names: Names, body: Body, objectives: Sequence[Objective], outputs: Sequence[Value]) -> Function:
+    writer = _writer(names, _inputs(body))
+    inputs = [node.name for node in _inputs(body, outputs[0])]
+    inside = {node.name for node in needed(body.nodes, [outputs[0]]) if node.op != "input"}
+    wanted = [o.value for o in objectives if o.kind != "exit"]
+    rest = [n for n in needed(body.nodes, wanted) if n.name not in inside]
+    writer.begin(rest, wanted, outputs)
+    call = f"{'self.outputs' if len(outputs) > 1 else 'self'}({', '.join(inputs)})"
+    writer.lines.extend(assignment(f"{', '.join(writer.text[v] for v in outputs)} = ", call, 8))
+    writer.run(rest, wanted)
+    terms, entries = [], []
+    for each in (o for o in objectives if o.kind != "exit"):
+        (text,) = writer.settle([each.value])
+        if each.kind == "loss":
+            terms.append(text if each.weight == 1 else f"{each.weight!r} * {text}")
+        entries.append((each, text))
+    single = len(terms) == 1 and sum(o.kind == "loss" for o, _ in entries) == 1 and "*" not in terms[0]
+    rows = [f'"loss": {" + ".join(terms)}']
+    rows += [f"{quoted(o.name)}: {text}" for o, text in entries if not (single and o.kind == "loss")]
+    writer.lines.extend(bracketed("return {", rows, "}", 8))
+    header = bracketed("def objectives(", ["self", *(f"{n.name}: Tensor" for n in _inputs(body))], ") -> dict[str, Tensor]:", 4)
+    doc = "The loss that is minimised; its parts and the metrics follow by name."
+    return Function(tuple(header), doc, tuple(writer.lines))
+

@@ -1,0 +1,263 @@
+"""The statements of a body: one per node, short single-use expressions written where they are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...dsl.source import Span
+from ..lower.ownership import UP
+from ..node import Body, Node, Value
+from ..ops import OPS
+from .layout import assignment, commented, indented
+from .sizes import Sizes
+from .text import fitting, identifier, place
+from .tree import rises
+
+ROOM: Final = 88
+"""Longest line that an inlined expression may make."""
+RESERVED: Final = frozenset({"self", "torch", "nn", "F", "layers", "Tensor", "range", "super", "dict", "tuple"})
+
+
+@dataclass
+class Names:
+    """What all bodies share: the bodies, the letters of sizes, the classes by body, and what the text has used."""
+
+    bodies: Mapping[str, Body]
+    sizes: Sizes
+    classes: dict[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+
+def stem(node: Node, nodes: Sequence[Node]) -> str:
+    """The node's name without the number that told it apart from earlier ones of the same name."""
+    found = re.fullmatch(r"(.+?)_\d+", node.name)
+    if found and any(other.name == found[1] for other in nodes):
+        return found[1]
+    return node.name
+
+
+@dataclass
+class Uses:
+    """Which nodes are written inline, and the index of the statement that needs each value last."""
+
+    inline: set[str] = field(default_factory=set)
+    last: dict[Value, int] = field(default_factory=dict)
+
+
+def uses_of(names: Names, kept: Sequence[Node], results: Sequence[Value]) -> Uses:
+    """Goes backwards, since what is written inline needs its inputs where it is used."""
+    users: dict[Value, list[Node | None]] = {}
+    for node in kept:
+        for value in node.inputs:
+            users.setdefault(value, []).append(node)
+    for value in results:
+        users.setdefault(value, []).append(None)
+    order = {node.name: index for index, node in enumerate(kept)}
+    at: dict[str, int] = {}
+    found = Uses()
+    for index in range(len(kept) - 1, -1, -1):
+        node = kept[index]
+        at[node.name] = index
+        mine = users.get((node.name, 0), [])
+        user = mine[0] if len(mine) == 1 else None
+        if user is not None and _may_inline(names, node, user, kept, order):
+            found.inline.add(node.name)
+            at[node.name] = at[user.name]
+        for value in node.inputs:
+            found.last[value] = max(found.last.get(value, -1), at[node.name])
+    found.last.update(dict.fromkeys(results, len(kept)))
+    return found
+
+
+def _may_inline(names: Names, node: Node, user: Node, kept: Sequence[Node], order: Mapping[str, int]) -> bool:
+    between = kept[order[node.name] : order[user.name] + 1]
+    if len(node.outputs) != 1 or any(other.op == "repeat" for other in between):
+        return False
+    block = names.bodies[node.body].block if node.body else node.op
+    return stem(node, kept) in {node.op, node.label, block}
+
+
+def needed(nodes: Sequence[Node], results: Sequence[Value]) -> list[Node]:
+    """The nodes that lead to the results."""
+    wanted = {name for name, _ in results}
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted |= {name for name, _ in node.inputs}
+    return [node for node in nodes if node.name in wanted]
+
+
+class Writer:
+    """Writes the statements of one function.
+
+    `modules` are expressions of the modules around the statements, innermost last: `self`, or the variable of a loop
+    below it where a body is written into its loop.
+    """
+
+    def __init__(self, names: Names, body: str, modules: Sequence[str] = ("self",), indent: int = 8) -> None:
+        self.names, self.body, self.modules, self.indent = names, names.bodies[body], modules, indent
+        self.types = {node.name: node.outputs for node in self.body.nodes}
+        self.lines: list[str] = []
+        self.text: dict[Value, str] = {}
+        self.held: dict[str, Value] = {}
+        self.pending: dict[Value, tuple[Node, int]] = {}
+        self.uses = Uses()
+        self.busy: set[str] = set(RESERVED)
+        self.place = ""
+
+    def bind(self, value: Value, text: str) -> None:
+        """A value that is there already, under this name."""
+        self.text[value] = identifier(text)
+        self.held[text] = value
+
+    def run(self, nodes: Sequence[Node], results: Sequence[Value]) -> None:
+        """Writes what leads to the results."""
+        kept = [node for node in needed(nodes, results) if node.op != "input"]
+        self.uses = uses_of(self.names, kept, results)
+        for index, node in enumerate(kept):
+            if node.op == "repeat":
+                self._repeat(node, index)
+            else:
+                self._step(node, index)
+
+    def begin(self, nodes: Sequence[Node], results: Sequence[Value], given: Sequence[Value]) -> None:
+        """Names values that come from another function, ahead of the statements that use them."""
+        self.uses = uses_of(self.names, [node for node in needed(nodes, results) if node.op != "input"], results)
+        made = {node.name: node for node in self.body.nodes}
+        for name, output in given:
+            text = self._name(made[name], output, -1)
+            self.held[text], self.text[(name, output)] = (name, output), text
+
+    def settle(self, values: Sequence[Value]) -> list[str]:
+        """Names of values; each gets a statement of its own if it has none yet."""
+        for value in values:
+            if value in self.pending:
+                self._flush(value)
+        return [self.text[value] for value in values]
+
+    def _step(self, node: Node, index: int) -> None:
+        text = self._call(node)
+        if node.name in self.uses.inline and len(text) + self.indent <= ROOM - 24:
+            value = (node.name, 0)
+            self.text[value], self.pending[value] = text, (node, index)
+            return
+        waiting = [value for value in node.inputs if value in self.pending]
+        if len(self._targets(node, index)) + len(text) + self.indent > ROOM and waiting:
+            for value in waiting:
+                self._flush(value)
+            text = self._call(node)
+        for value in waiting:
+            self.pending.pop(value, None)
+        self._assign(node, text, index)
+
+    def _flush(self, value: Value) -> None:
+        node, index = self.pending.pop(value)
+        self._assign(node, self.text[value], index)
+
+    def _assign(self, node: Node, text: str, index: int) -> None:
+        target = self._targets(node, index)
+        self._hold(node, target.split(", "))
+        self.write(assignment(f"{target} = ", text, self.indent), node.span)
+
+    def _targets(self, node: Node, index: int) -> str:
+        return ", ".join(self._name(node, output, index) for output in range(len(node.outputs)))
+
+    def _name(self, node: Node, output: int, index: int) -> str:
+        """A variable name: the node's, its sizes, and a number where a value still needed has the name."""
+        base = fitting(stem(node, self.body.nodes)) + (f"_{output}" if len(node.outputs) > 1 else "")
+        suffix = self.names.sizes.suffix(node.outputs[output])
+        number, name = 1, base + suffix
+        while name in self.busy or self.uses.last.get(self.held.get(name, ("", 0)), -1) > index:
+            number += 1
+            name = f"{base}_{number}{suffix}"
+        return identifier(name)
+
+    def _hold(self, node: Node, names: Sequence[str]) -> None:
+        for output, name in enumerate(names):
+            self.held[name] = (node.name, output)
+            self.text[(node.name, output)] = name
+
+    def write(self, lines: Sequence[str], span: Span | None) -> None:
+        """Adds a statement with its place, unless the one before has the same."""
+        note = place(span)
+        self.lines.extend(commented(lines, "" if note == self.place else note, self.indent))
+        self.place = note
+
+    def _call(self, node: Node) -> str:
+        """Python text of one node."""
+        args = [self.text[value] for value in node.inputs]
+        if node.op in ("call", "extern"):
+            return f"{self._callee(node)}({', '.join(args)})"
+        op = OPS[node.op]
+        self.names.used.update(op.imports)
+        inputs = [self.types[name][output] for name, output in node.inputs]
+        text = op.emit(node, inputs, _arguments(node, args), self._callee(node) if op.module else "")
+        if "torch." in text:
+            self.names.used.add("torch")
+        return text
+
+    def _callee(self, node: Node) -> str:
+        if node.label is not None:
+            return f"{self.modules[-1]}.{identifier(node.label)}"
+        share = node.share or ()
+        ups = sum(step == UP for step in share)
+        return attribute(self.modules[-1 - ups], share[ups:])
+
+    def _repeat(self, node: Node, index: int) -> None:
+        """A loop; what it carries keeps its variable from one iteration to the next."""
+        given = self.settle(node.inputs)
+        count = node.attrs["carried"]
+        carried = [self._carry(node, k, given[k], index) for k in range(count)]
+        item = self._item(node)
+        self.write([f"for {item} in {self.modules[-1]}.{identifier(str(node.label))}:"], node.span)
+        if rises(self.names.bodies, str(node.body)):
+            self._inside(node, item, [*carried, *given[count:]], carried, index)
+        else:
+            text = f"{item}({', '.join([*carried, *given[count:]])})"
+            self.lines.extend(indented(assignment(f"{', '.join(carried)} = ", text, self.indent + 4)))
+        self._hold(node, carried)
+
+    def _carry(self, node: Node, k: int, name: str, index: int) -> str:
+        """The variable of a carried value: the given one, unless its first value is needed again."""
+        value = node.inputs[k]
+        if self.uses.last.get(value, -1) <= index and node.inputs.count(value) == 1:
+            return name
+        target = self._name(node, k, -1)
+        self.write([f"{target} = {name}"], node.span)
+        self.held[target] = (node.name, k)
+        return target
+
+    def _item(self, node: Node) -> str:
+        label, block = str(node.label), self.names.bodies[str(node.body)].block
+        item = fitting(label[:-1] if label.endswith("s") and len(label) > 2 else block)
+        while item in self.busy or item in self.held or item == label:
+            item = f"{item}_"
+        return identifier(item)
+
+    def _inside(self, node: Node, item: str, given: Sequence[str], carried: Sequence[str], index: int) -> None:
+        """The statements of an iteration, written into the loop."""
+        body = self.names.bodies[str(node.body)]
+        inner = Writer(self.names, body.name, (*self.modules, item), self.indent + 4)
+        living = {name for name, value in self.held.items() if self.uses.last.get(value, -1) > index}
+        inner.busy = self.busy | {item, *given} | living
+        inputs = [each for each in body.nodes if each.op == "input"]
+        for source, name in zip(inputs, given, strict=True):
+            inner.bind((source.name, 0), name)
+        inner.run(body.nodes, body.results)
+        texts = inner.settle(body.results)
+        inner.lines.extend(assignment(f"{', '.join(carried)} = ", ", ".join(texts), inner.indent))
+        self.lines.extend(indented(inner.lines))
+
+
+def _arguments(node: Node, args: Sequence[str]) -> Mapping[str, str]:
+    grouped: dict[str, list[str]] = {}
+    for name, text in zip(node.args, args, strict=True):
+        grouped.setdefault(name, []).append(text)
+    return {name: ", ".join(texts) for name, texts in grouped.items()}
+
+
+def attribute(module: str, path: Sequence[str]) -> str:
+    """`self.layers[0].query` for a path of labels."""
+    return module + "".join(f"[{int(part)}]" if part.isdigit() else f".{identifier(part)}" for part in path)
