@@ -245,9 +245,9 @@ def _renamed(header: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def predicted_value(body: Body, objectives: Sequence[Objective]) -> Value:
-    """What the model returns: what `forward` says, else what its first loss compares with the targets."""
+    """What the model returns: what its first loss compares with the targets."""
     first = next(o for o in objectives if o.kind == "loss")
-    return body.results[0] if body.results else prediction(body, first)
+    return prediction(body, first)
 
 
 def _predicted(body: Body, objectives: Sequence[Objective]) -> tuple[Value, list[Value]]:

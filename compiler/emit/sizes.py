@@ -45,7 +45,7 @@ class Sizes:
         """What each letter in use stands for."""
         rows = []
         for dim, letter in self.letters.items():
-            if dim in self.used and letter != str(dim):
+            if dim in self.used and not (isinstance(dim, int) and letter == str(dim)):
                 names = self.meanings.get(dim, [])
                 size = number(dim) if isinstance(dim, int) else str(dim) if str(dim) != letter else ""
                 meaning = ", ".join(names) or _KNOWN.get(letter, "" if size else "as given")

@@ -18,6 +18,8 @@ from .tree import rises
 
 ROOM: Final = 88
 """Longest line that an inlined expression may make."""
+INLINE: Final = 68
+"""Longest expression, with its indentation, that is written inside another."""
 RESERVED: Final = frozenset({"self", "torch", "nn", "F", "layers", "Tensor", "range", "super", "dict", "tuple"})
 
 
@@ -63,6 +65,9 @@ def uses_of(names: Names, kept: Sequence[Node], results: Sequence[Value]) -> Use
         at[node.name] = index
         mine = users.get((node.name, 0), [])
         user = mine[0] if len(mine) == 1 else None
+        if mine == [None] and index == len(kept) - 1 and len(results) == 1 and _returns(names, node, kept):
+            found.inline.add(node.name)
+            at[node.name] = len(kept)
         if user is not None and _may_inline(names, node, user, kept, order):
             found.inline.add(node.name)
             at[node.name] = at[user.name]
@@ -72,12 +77,21 @@ def uses_of(names: Names, kept: Sequence[Node], results: Sequence[Value]) -> Use
     return found
 
 
+def _returns(names: Names, node: Node, kept: Sequence[Node]) -> bool:
+    """Whether the last node is written into the `return`."""
+    return node.op != "repeat" and len(node.outputs) == 1 and stem(node, kept) in _plain(names, node)
+
+
 def _may_inline(names: Names, node: Node, user: Node, kept: Sequence[Node], order: Mapping[str, int]) -> bool:
     between = kept[order[node.name] : order[user.name] + 1]
     if len(node.outputs) != 1 or any(other.op == "repeat" for other in between):
         return False
-    block = names.bodies[node.body].block if node.body else node.op
-    return stem(node, kept) in {node.op, node.label, block}
+    return stem(node, kept) in _plain(names, node)
+
+
+def _plain(names: Names, node: Node) -> set[str | None]:
+    """Names that a node has by itself, when the spec gives it none."""
+    return {node.op, node.label, names.bodies[node.body].block if node.body else node.op}
 
 
 def needed(nodes: Sequence[Node], results: Sequence[Value]) -> list[Node]:
@@ -139,7 +153,7 @@ class Writer:
 
     def _step(self, node: Node, index: int) -> None:
         text = self._call(node)
-        if node.name in self.uses.inline and len(text) + self.indent <= ROOM - 24:
+        if node.name in self.uses.inline and len(text) + self.indent <= INLINE:
             value = (node.name, 0)
             self.text[value], self.pending[value] = text, (node, index)
             return
