@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from . import console
+from .errors import RunError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +22,13 @@ T = TypeVar("T")
 def choose() -> torch.device:
     """The CUDA GPU where there is one, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def one_process() -> None:
+    """`RunError` where several processes were started: each would train the same model into the same folder."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise RunError(f"this program is for one process, but {count} were started; use --nproc-per-node 1")
 
 
 def describe(device: torch.device) -> str:

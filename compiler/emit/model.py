@@ -121,7 +121,7 @@ def _class(names: Names, body: Body) -> Class:
     methods = _constructor(names, body)
     if not rises(names.bodies, body.name):
         methods = [*methods, _forward(names, body)]
-    return Class(tuple(header), "", tuple(methods))
+    return Class(tuple(header), tuple(methods))
 
 
 def _constructor(names: Names, body: Body) -> list[Function]:
@@ -237,7 +237,7 @@ def _model(names: Names, plan: Plan) -> Class:
         "Sets the start values of all parameters.",
         ("initialize(self, INITIAL, seed)",),
     )
-    return Class(tuple(header), "", (*methods, start))
+    return Class(tuple(header), (*methods, start))
 
 
 def _renamed(header: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method: its header (one line or more), one line of documentation, its body."""
+    """A method: its header (one line or more), one line of documentation, its body."""
 
     header: tuple[str, ...]
     doc: str
@@ -19,7 +19,6 @@ class Class:
     """A module: the line `class ...`, and its methods."""
 
     header: tuple[str, ...]
-    doc: str
     methods: tuple[Function, ...]
 
 
@@ -36,10 +35,39 @@ class ModelView:
 
 @dataclass(frozen=True)
 class TrainView:
-    """`train.py`."""
+    """`train.py`; expressions and lines are Python text, flags say which parts there are.
+
+    steps, warmup ...   names of constants, or of variables that `derived` computes from the size of the data
+    data                lines of `load_data`, which return the training data, then validation data and tokenizer
+    autocast            the precision that the model computes in, None for fp32
+    start, finish       lines that give start values, and what is done after the last step
+    """
 
     title: str
-    usage: tuple[str, ...]
+    model: str
+    doc: str
     imports: tuple[tuple[str, ...], ...]
     constants: tuple[str, ...]
-    functions: tuple[Function, ...]
+    data: tuple[str, ...]
+    data_type: str
+    loaded: str
+    derived: tuple[str, ...]
+    optimizer: tuple[str, ...]
+    rate: str
+    steps: str
+    setup: tuple[str, ...]
+    start: tuple[str, ...]
+    objectives: tuple[str, ...]
+    accumulates: bool
+    autocast: str | None
+    norm: str
+    after_step: tuple[str, ...]
+    validates: bool
+    validation_type: str
+    batches: str
+    evaluate_when: str
+    checkpoint_when: str
+    timed: bool
+    record: tuple[str, ...]
+    sample: tuple[str, ...]
+    finish: tuple[str, ...]

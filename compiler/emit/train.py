@@ -1,0 +1,231 @@
+"""`train.py`: every setting becomes a constant, a line, or its absence."""
+
+from __future__ import annotations
+
+from ...dsl.schema.observe import Sample
+from ...dsl.schema.optimizer import AdamW, Norm, Sgd
+from ...dsl.schema.schedule import Constant, Cosine, Linear
+from ...dsl.schema.training import Every
+from ...dsl.spec import Spec
+from ...dsl.values import AUTO, Quantity
+from ..dims import symbol
+from ..lower.inputs import targets
+from ..node import Body
+from ..plan import Plan
+from .constants import Constants, Length
+from .data import DataText, data_text
+from .layout import bracketed
+from .model import bodies_of, class_names, predicted_value
+from .text import comment, quoted
+from .tree import Owned, after_steps, decaying, owned
+from .views import TrainView
+
+ALWAYS = ("checkpoint", "device", "errors", "guard", "optimizer", "record", "schedule")
+
+
+def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: str) -> TrainView:
+    """Everything `train.py` says."""
+    bodies = bodies_of(plan)
+    forward = bodies["forward"]
+    parameters = list(owned(bodies, (forward,)))
+    model = class_names(plan, list(bodies))["forward"]
+    constants = Constants(spec)
+    constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # of plan.json; every checkpoint has it"]
+    constants.rows["HERE"] = ["HERE = Path(__file__).parent"]
+    constants.add("SEED", spec.training.seed, "training.seed")
+    length = Length(constants)
+    data = data_text(spec, constants, forward)
+    constants.add("MICRO_BATCH", spec.training.micro_batch_size, "training.micro_batch_size")
+    if spec.training.gradient_accumulation > 1:
+        constants.add("ACCUMULATION", spec.training.gradient_accumulation, "training.gradient_accumulation")
+    steps = length.resolve()
+    optimizer = _optimizer(spec, constants, parameters)
+    rate = _rate(spec, constants, length, steps)
+    norm = _norm(spec, constants)
+    evaluate_when = _evaluate_when(spec, length)
+    checkpoint_when, timed = _checkpoint_when(spec, length)
+    constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
+    record = _record(spec, plan, constants, length, steps, data)
+    sample = _sample(spec, plan, forward, constants, data)
+    validates = spec.data.validation > 0
+    batches = _batches(spec, constants)
+    functions = after_steps(bodies)
+    modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
+    modules |= {"generate"} if sample else set()
+    return TrainView(
+        title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
+        model=model,
+        doc=data.doc,
+        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates),
+        constants=tuple(constants.lines()),
+        data=data.lines,
+        data_type=data.type,
+        loaded=data.loaded,
+        derived=tuple(length.derived),
+        optimizer=optimizer,
+        rate=rate,
+        steps=steps,
+        setup=_setup(spec),
+        start=("model.initialize(SEED)",),
+        objectives=_objectives(spec),
+        accumulates=spec.training.gradient_accumulation > 1,
+        autocast="torch.autocast(place.type, torch.bfloat16)" if spec.precision.compute == "bf16" else None,
+        norm=norm,
+        after_step=tuple(f"layers.{name}(model)" for name in functions),
+        validates=validates,
+        validation_type=data.kind,
+        batches=batches,
+        evaluate_when=evaluate_when,
+        checkpoint_when=checkpoint_when,
+        timed=timed,
+        record=record,
+        sample=sample,
+        finish=("write_sample(model, coder)",) if sample else (),
+    )
+
+
+def _imports(
+    spec: Spec, runtime: str, modules: set[str], model: str, parameters: list[Owned],
+    length: Length, timed: bool, validates: bool,
+) -> tuple[tuple[str, ...], ...]:  # fmt: skip
+    limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
+    standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
+    standard += [*(["os"] if spec.training.deterministic else []), *(["time"] if timed else [])]
+    names = [model] if decaying(parameters) is None else ["DECAYING", model]
+    ours = bracketed(f"from {runtime} import ", [", ".join(sorted(modules))], "")
+    if len(ours) > 1 or len(ours[0]) > 100:
+        ours = [f"from {runtime} import (", *(f"    {name}," for name in sorted(modules)), ")"]
+    first = [*(f"import {name}" for name in standard), "from pathlib import Path"]
+    own = f"from model import {', '.join(names)}"
+    if "." in runtime:
+        return tuple(first), ("import torch", *ours), (own,)
+    return tuple(first), ("import torch",), (*ours, own)
+
+
+def _uses_math(length: Length) -> bool:
+    return any("math." in line for line in length.derived)
+
+
+def _setup(spec: Spec) -> tuple[str, ...]:
+    lines = ["device.one_process()"]
+    if spec.training.deterministic:
+        lines.append('os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"')
+        lines.append("torch.use_deterministic_algorithms(True)")
+    return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
+
+
+def _objectives(spec: Spec) -> tuple[str, ...]:
+    if spec.training.execution == "eager":
+        return ("objectives = model.objectives",)
+    if spec.training.execution == "compiled":
+        return ("objectives = torch.compile(model.objectives)",)
+    return ("objectives = device.compiled(model.objectives, place)",)
+
+
+def _optimizer(spec: Spec, constants: Constants, parameters: list[Owned]) -> tuple[str, ...]:
+    settings = spec.optimizer
+    rate = constants.add("LEARNING_RATE", settings.lr, "optimizer.lr")
+    arguments = ["model", f"lr={rate}"]
+    if isinstance(settings, AdamW):
+        kind = "adamw"
+        arguments.append(f"betas={constants.add('BETAS', settings.betas, 'optimizer.betas')}")
+        arguments.append(f"eps={constants.add('EPSILON', settings.eps, 'optimizer.eps')}")
+    else:
+        assert isinstance(settings, Sgd)
+        kind = "sgd"
+        arguments.append(f"momentum={constants.add('MOMENTUM', settings.momentum, 'optimizer.momentum')}")
+        if settings.nesterov:
+            arguments.append("nesterov=True")
+    decay = constants.add("WEIGHT_DECAY", settings.weight_decay, "optimizer.weight_decay")
+    arguments.append(f"weight_decay={decay}")
+    if decaying(parameters) is not None:
+        arguments.append("decay=DECAYING")
+    return tuple(bracketed(f"return optimizer.{kind}(", arguments, ")", 4))
+
+
+def _rate(spec: Spec, constants: Constants, length: Length, steps: str) -> str:
+    warmup = length.duration("WARMUP", spec.schedule.warmup, "schedule.warmup")
+    decay = spec.schedule.decay
+    if isinstance(decay, Constant):
+        return f"LEARNING_RATE * schedule.constant(position.step, {warmup})"
+    assert isinstance(decay, Cosine | Linear)
+    floor = constants.add("FLOOR", decay.floor, "schedule.decay")
+    return f"LEARNING_RATE * schedule.{decay.kind}(position.step, {steps}, {warmup}, {floor})"
+
+
+def _norm(spec: Spec, constants: Constants) -> str:
+    if isinstance(spec.optimizer.clip, Norm):
+        return f"optimizer.clip_norm(model, {constants.add('CLIP', spec.optimizer.clip.max, 'optimizer.clip')})"
+    return "optimizer.clip_norm(model)"
+
+
+def _evaluate_when(spec: Spec, length: Length) -> str:
+    every = spec.training.evaluate
+    if not isinstance(every, Every) or not spec.data.validation:
+        return "position.step == last"
+    interval = length.interval("EVALUATE_EVERY", every.interval, "training.evaluate")
+    return f"position.step % {interval} == 0 or position.step == last"
+
+
+def _batches(spec: Spec, constants: Constants) -> str:
+    every = spec.training.evaluate
+    if isinstance(every, Every) and every.batches is not None and spec.data.validation:
+        count = constants.add("VALIDATION_BATCHES", every.batches, "training.evaluate")
+        return f"itertools.islice(validation.in_order(MICRO_BATCH), {count})"
+    return "validation.in_order(MICRO_BATCH)"
+
+
+def _checkpoint_when(spec: Spec, length: Length) -> tuple[str, bool]:
+    every = spec.checkpoint.every
+    if not isinstance(every, Quantity):
+        return "position.step == last", False
+    if every.dimension == "seconds":
+        name = length.constants.add("CHECKPOINT_SECONDS", every.value, "checkpoint.every")
+        return f"time.monotonic() - saved >= {name} or position.step == last", True
+    interval = length.interval("CHECKPOINT_EVERY", every, "checkpoint.every")
+    return f"position.step % {interval} == 0 or position.step == last", False
+
+
+def _record(
+    spec: Spec, plan: Plan, constants: Constants, length: Length, steps: str, data: DataText
+) -> tuple[str, ...]:
+    tokens = data.kind == "packing.Tokens"
+    per_step = length.per_step() + (" * SEQUENCE" if tokens else "")
+    arguments = ["run", steps, per_step, quoted("tokens" if tokens else "samples")]
+    arguments += ["start=position.step", f"title={quoted(plan.name)}"]
+    if spec.observe.log_every > 1:
+        arguments.append(f"every={constants.add('LOG_EVERY', spec.observe.log_every, 'observe.log_every')}")
+    arguments += [f"{name}=False" for name in ("progress", "tensorboard") if not getattr(spec.observe, name)]
+    return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
+
+
+def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants, data: DataText) -> tuple[str, ...]:
+    wanted = spec.observe.sample
+    if wanted is None or (wanted is AUTO and not (data.tokenizer and writes(plan, forward))):
+        return ()
+    settings = wanted if isinstance(wanted, Sample) else Sample()
+    count = constants.add("SAMPLE_TOKENS", settings.tokens, "observe.sample")
+    heat = constants.add("TEMPERATURE", settings.temperature, "observe.sample")
+    prompt = "[coder.end]"
+    if settings.prompt:
+        prompt = f"coder.encode([{constants.add('PROMPT', settings.prompt, 'observe.sample')}])[0]"
+    arguments = ["model", prompt, count, "SEQUENCE", "SEED", heat, "vocab=coder.vocab"]
+    indent = 8 if spec.precision.compute == "bf16" else 4
+    lines = bracketed("ids = generate.tokens(", arguments, ")", indent)
+    if spec.precision.compute == "bf16":
+        place = "place = next(model.parameters()).device"
+        lines = [place, "with torch.autocast(place.type, torch.bfloat16):", *(f"    {line}" for line in lines)]
+    return (*lines, "print(coder.decode(ids))")
+
+
+def writes(plan: Plan, forward: Body) -> bool:
+    """Whether the model predicts the next token: from tokens [B, S] alone to logits [B, S, V]."""
+    name, output = predicted_value(forward, plan.objectives)
+    node = next(node for node in forward.nodes if node.name == name)
+    left_out = targets(forward, (name, output))
+    inputs = [n.outputs[0] for n in forward.nodes if n.op == "input" and n.name not in left_out]
+    shape = node.outputs[output].shape
+    sizes = (symbol("B"), symbol("S"))
+    return len(inputs) == 1 and inputs[0].shape == sizes and inputs[0].kind == "int" and shape[:2] == sizes and len(shape) == 3
+
+
