@@ -60,8 +60,8 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     names.classes = class_names(plan, list(bodies))
     classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
-    count = sum(_scalars(each) for each in parameters)
-    title = f"Model `{comment(plan.name)}`, {_millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
+    count = sum(scalars(each) for each in parameters)
+    title = f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
     return ModelView(
         title,
         tuple(names.sizes.legend()),
@@ -71,14 +71,16 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     )
 
 
-def _scalars(each: Owned) -> int:
+def scalars(each: Owned) -> int:
+    """Number of trained values of a parameter, over all iterations."""
     count = int(each.parameter.trained)
     for size in (*each.parameter.shape, *each.counts):
         count *= int(size)  # type: ignore[arg-type]
     return count
 
 
-def _millions(count: int) -> str:
+def millions(count: int) -> str:
+    """`5.5 M`."""
     for size, suffix in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
         if count >= size:
             return f"{count / size:.1f}{suffix}"

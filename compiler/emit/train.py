@@ -15,12 +15,12 @@ from ..plan import Plan
 from .constants import Constants, Length
 from .data import DataText, data_text
 from .layout import bracketed
-from .model import bodies_of, class_names, predicted_value
+from .model import bodies_of, class_names, millions, predicted_value, scalars
 from .text import comment, quoted
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
 
-ALWAYS = ("checkpoint", "device", "errors", "guard", "optimizer", "record", "schedule")
+ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "optimizer", "record", "schedule")
 
 
 def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: str) -> TrainView:
@@ -29,8 +29,9 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
     forward = bodies["forward"]
     parameters = list(owned(bodies, (forward,)))
     model = class_names(plan, list(bodies))["forward"]
+    size = f"{millions(sum(scalars(each) for each in parameters))} parameters"
     constants = Constants(spec)
-    constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # of plan.json; every checkpoint has it"]
+    constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # sha256 of plan.json"]
     constants.rows["HERE"] = ["HERE = Path(__file__).parent"]
     constants.add("SEED", spec.training.seed, "training.seed")
     length = Length(constants)
@@ -50,6 +51,7 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
     validates = spec.data.validation > 0
     batches = _batches(spec, constants)
     functions = after_steps(bodies)
+    bf16 = spec.precision.compute == "bf16"
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
     return TrainView(
@@ -67,9 +69,10 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
         steps=steps,
         setup=_setup(spec),
         start=("model.initialize(SEED)",),
-        objectives=_objectives(spec),
+        objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
         accumulates=spec.training.gradient_accumulation > 1,
-        autocast="torch.autocast(place.type, torch.bfloat16)" if spec.precision.compute == "bf16" else None,
+        autocast="torch.autocast(place.type, torch.bfloat16)" if bf16 else None,
+        validation_autocast="torch.autocast(validation.device.type, torch.bfloat16)" if bf16 else None,
         norm=norm,
         after_step=tuple(f"layers.{name}(model)" for name in functions),
         validates=validates,
@@ -114,12 +117,15 @@ def _setup(spec: Spec) -> tuple[str, ...]:
     return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
 
 
-def _objectives(spec: Spec) -> tuple[str, ...]:
+def _objectives(spec: Spec, about: str) -> tuple[str, ...]:
+    """How the step runs, and the line that says so."""
+    said = f'console.LINE.note(f"{about} on {{device.describe(place)}}, '
     if spec.training.execution == "eager":
-        return ("objectives = model.objectives",)
+        return ("objectives = model.objectives", f'{said}eager")')
     if spec.training.execution == "compiled":
-        return ("objectives = torch.compile(model.objectives)",)
-    return ("objectives = device.compiled(model.objectives, place)",)
+        return ("objectives = torch.compile(model.objectives)", f'{said}compiled")')
+    how = 'how = "eager" if device.missing_compiler(place) else "compiled"'
+    return ("objectives = device.compiled(model.objectives, place)", how, f'{said}{{how}}")')
 
 
 def _optimizer(spec: Spec, constants: Constants, parameters: list[Owned]) -> tuple[str, ...]:

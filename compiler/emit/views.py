@@ -60,6 +60,7 @@ class TrainView:
     objectives: tuple[str, ...]
     accumulates: bool
     autocast: str | None
+    validation_autocast: str | None
     norm: str
     after_step: tuple[str, ...]
     validates: bool

@@ -1,0 +1,56 @@
+"""`dskc run`: compile a spec and train on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from . import Subparsers, add_command
+from .compile import add_compile_arguments, compile_spec
+from .spec_file import UsageError, fail
+
+EPILOG = """\
+examples:
+  dskc run gpt.dsk                       compile into build/gpt and train; again: go on from the newest checkpoint
+  dskc run gpt.dsk --run runs/second     another run of the same program
+  dskc run gpt.dsk --set training.steps=50 -o build/short
+
+Checkpoints, metrics.jsonl and loss.png are in the run folder (build/gpt/run).
+exit codes: that of the program; 0 fine, 1 errors in the spec or the run, 2 wrong usage, 130 stopped with Ctrl-C"""
+
+
+def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    command = add_command(subparsers, "run", EPILOG)
+    add_compile_arguments(command)
+    command.add_argument("--run", dest="folder", metavar="DIR", help="folder of checkpoints and records (in -o: run)")
+    command.add_argument("--steps", type=int, metavar="N", help="stop after this step")
+    command.add_argument("--device", help="cpu or cuda (the GPU if there is one)")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compiles, then trains; the exit code is the program's."""
+    try:
+        folder = compile_spec(args)
+    except UsageError as error:
+        return fail(error)
+    return launch(folder, args) if folder is not None else 1
+
+
+def launch(folder: Path, args: argparse.Namespace) -> int:
+    """Runs `train.py` in the current folder, its output shown as it comes."""
+    command = [sys.executable, str(folder / "train.py")]
+    for flag, value in (("--run", args.folder), ("--steps", args.steps), ("--device", args.device)):
+        command += [flag, str(value)] if value is not None else []
+    sys.stdout.flush()
+    with subprocess.Popen(command) as process:
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too, which ends in order
+        try:
+            code = process.wait()
+        finally:
+            signal.signal(signal.SIGINT, previous)
+    return 128 - code if code < 0 else code

@@ -1,0 +1,88 @@
+"""The whole program: names and contents of its files, before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...dsl.diagnostics import Sink
+from ...dsl.spec import Spec
+from ..plan import Plan
+from ..report import memory, summary
+from ..serialize import plain, plan_data
+from .externs import ExternFile, extern_files, fault
+from .model import bodies_of, model_view
+from .render import render
+from .standalone import PACKAGE, runtime_files
+from .text import file_name
+from .train import train_view
+
+
+def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dict[str, str] | None:
+    """Files of the program by their path in its folder; None after errors."""
+    bodies = bodies_of(plan)
+    externs = extern_files(bodies.values())
+    copies = _copies(externs, sink)
+    if sink.failed:
+        return None
+    runtime = PACKAGE if standalone else "dskc.runtime"
+    described = plan_json(spec, plan)
+    digest = hashlib.sha256(described.encode()).hexdigest()
+    name = file_name(spec.source.name)
+    files = {
+        "model.py": render("model.py", model_view(plan, name, runtime, externs)),
+        "train.py": render("train.py", train_view(spec, plan, name, digest, runtime)),
+        "plan.json": described,
+        **copies,
+    }
+    return files | runtime_files(files["model.py"] + files["train.py"]) if standalone else files
+
+
+def plan_json(spec: Spec, plan: Plan) -> str:
+    """Canonical JSON of what was compiled, of the plan and of what is predicted of it: no paths, no times."""
+    cost = summary(plan)
+    predicted: dict[str, Any] = {
+        "parameters": cost.parameters,
+        "flops_forward": plain(cost.flops),
+        "memory": asdict(memory(plan, spec)),
+    }
+    content = {
+        "dskc": version(),
+        "name": plan.name,
+        "plan": plan_data(plan),
+        "predicted": predicted,
+        "spec": spec.canonical(),
+    }
+    return json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def version() -> str:
+    """The installed version of the compiler."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dskc")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "source"
+
+
+def _copies(externs: Sequence[ExternFile], sink: Sink) -> dict[str, str]:
+    """The user's own modules, to lie beside the program."""
+    found = {}
+    for each in externs:
+        reason = fault(each, externs)
+        path = Path(each.span.source.name).parent / each.path
+        try:
+            text = path.read_text("utf-8") if reason is None else ""
+        except (OSError, ValueError) as error:
+            reason = f"it cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+        if reason is not None:
+            help = "paths are relative to the file that holds the call; name the file as a Python module"
+            sink.error("E0535", f'"{each.path}" cannot be used: {reason}', each.span, help)
+        else:
+            found[f"{each.module}.py"] = text
+    return found
