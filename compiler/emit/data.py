@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...dsl.schema import data as schema
+from ...dsl.schema.augment import RandomChange
 from ...dsl.spec import Spec
 from ..node import Body, Tensor
 from .constants import Constants
@@ -75,13 +76,17 @@ def _documents(spec: Spec, constants: Constants, source: schema.Text | schema.Js
     seed = data_seed(spec, constants)
     packed = f"coder, {sequence}, {seed}, place)"
     if not spec.data.validation:
-        lines = (
+        lines: tuple[str, ...] = (
             f"documents = {_read(source)}",
             f"coder = {_coder(spec, constants, 'documents')}",
             f"training = packing.pack(documents, {packed}",
             "return training, coder",
         )
-        doc, kind, loaded = "Rows of tokens, and the tokenizer.", "tuple[packing.Tokens, tokenizer.Tokenizer]", "training, coder"
+        doc, kind, loaded = (
+            "Rows of tokens, and the tokenizer.",
+            "tuple[packing.Tokens, tokenizer.Tokenizer]",
+            "training, coder",
+        )
     else:
         share = constants.add("VALIDATION", spec.data.validation, "data.validation")
         lines = (
@@ -92,7 +97,10 @@ def _documents(spec: Spec, constants: Constants, source: schema.Text | schema.Js
             f"validation = packing.pack(held_out, {packed}",
             "return training, validation, coder",
         )
-        doc, loaded = "Rows of tokens to train on and to validate with, and the tokenizer.", "training, validation, coder"
+        doc, loaded = (
+            "Rows of tokens to train on and to validate with, and the tokenizer.",
+            "training, validation, coder",
+        )
         kind = "tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]"
     modules = ("packing", "sources", "tokenizer")
     return DataText(lines, doc, kind, loaded, "packing.Tokens", modules, True)
@@ -105,7 +113,11 @@ def _token_files(spec: Spec, constants: Constants, source: schema.TokenFiles) ->
     share = constants.add("VALIDATION", spec.data.validation, "data.validation")
     call = f"packing.token_files(SOURCE, {vocab}, {sequence}, {share}, {data_seed(spec, constants)}, place)"
     if spec.data.validation:
-        lines = (f"training, validation = {call}", "assert validation is not None", "return training, validation")
+        lines: tuple[str, ...] = (
+            f"training, validation = {call}",
+            "assert validation is not None",
+            "return training, validation",
+        )
         return DataText(
             lines, "Rows of tokens to train on and to validate with.", "tuple[packing.Tokens, packing.Tokens]",
             "training, validation", "packing.Tokens", ("packing",), False,
@@ -116,9 +128,10 @@ def _token_files(spec: Spec, constants: Constants, source: schema.TokenFiles) ->
 
 def _digits(spec: Spec, constants: Constants) -> DataText:
     seed = data_seed(spec, constants)
-    change, modules = "", ("arrays",)
+    change = ""
+    modules: tuple[str, ...] = ("arrays",)
     lines: list[str] = []
-    if isinstance(spec.data.augment, schema.RandomChange):
+    if isinstance(spec.data.augment, RandomChange):
         policy = spec.data.augment
         constants.add("SHIFT", policy.shift, "data.augment")
         constants.add("ROTATE", policy.rotate, "data.augment")
@@ -147,7 +160,9 @@ def _random(spec: Spec, constants: Constants, forward: Body) -> DataText:
     made = f"arrays.Random(fields, {samples}, {seed}, place)"
     if not spec.data.validation:
         lines.append(f"return {made}")
-        return DataText(tuple(lines), "Random samples.", "arrays.Random", "training", "arrays.Random", ("arrays",), False)
+        return DataText(
+            tuple(lines), "Random samples.", "arrays.Random", "training", "arrays.Random", ("arrays",), False
+        )
     share = constants.add("VALIDATION", spec.data.validation, "data.validation")
     other = f"arrays.Random(fields, round({samples} * {share}), {seed} + 1, place)"
     lines += assignment("training = ", made, 4)

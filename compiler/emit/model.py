@@ -23,7 +23,9 @@ TAKEN = {"Tensor", "INITIAL", "DECAYING", "F", "Path", "True", "False", "None"}
 
 def bodies_of(plan: Plan) -> dict[str, Body]:
     """The bodies as the passes left them, each after those that it runs."""
-    found = {name: replace(body, nodes=plan.nodes(name), results=plan.results[name]) for name, body in plan.bodies.items()}
+    found = {
+        name: replace(body, nodes=plan.nodes(name), results=plan.results[name]) for name, body in plan.bodies.items()
+    }
     ordered: dict[str, Body] = {}
 
     def visit(name: str) -> None:
@@ -61,7 +63,9 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
     count = sum(scalars(each) for each in parameters)
-    title = f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
+    title = (
+        f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
+    )
     return ModelView(
         title,
         tuple(names.sizes.legend()),
@@ -129,13 +133,13 @@ def _class(names: Names, body: Body) -> Class:
 def _constructor(names: Names, body: Body) -> list[Function]:
     lines: list[str] = []
     for node in body.nodes:
-        lines += _part(names, body, node)
+        lines += _part(names, node)
     lines += [line for node in body.nodes for line in _ties(names, (body,), ("self",), node, 8)]
     header = ("def __init__(self) -> None:",)
     return [Function(header, "", ("super().__init__()", *lines))] if lines else []
 
 
-def _part(names: Names, body: Body, node: Node) -> list[str]:
+def _part(names: Names, node: Node) -> list[str]:
     """The submodule of one node."""
     if node.label is None:
         return []
@@ -231,8 +235,8 @@ def _model(names: Names, plan: Plan) -> Class:
     outputs = [predicted, *extra]
     methods.append(_prediction(names, body, outputs))
     if extra:
-        methods[-1] = replace(methods[-1], header=_renamed(methods[-1].header), doc=_features_doc(names, body, outputs))
-        methods.append(_only_prediction(names, body, predicted))
+        methods[-1] = replace(methods[-1], header=_renamed(methods[-1].header), doc=_features_doc(outputs))
+        methods.append(_only_prediction(body, predicted))
     methods.append(_objectives(names, body, plan.objectives, outputs))
     start = Function(
         ("def initialize(self, seed: int) -> None:",),
@@ -288,14 +292,16 @@ def _prediction(names: Names, body: Body, outputs: Sequence[Value]) -> Function:
     return Function(tuple(header), comment(doc), tuple(writer.lines))
 
 
-def _features_doc(names: Names, body: Body, outputs: Sequence[Value]) -> str:
+def _features_doc(outputs: Sequence[Value]) -> str:
     return comment(f"The prediction and what the objectives need of the way to it: {', '.join(n for n, _ in outputs)}.")
 
 
-def _only_prediction(names: Names, body: Body, value: Value) -> Function:
+def _only_prediction(body: Body, value: Value) -> Function:
     inputs = [node.name for node in _inputs(body, value)]
     header = _header("forward", [f"{name}: Tensor" for name in inputs], 1)
-    return Function(tuple(header), "The prediction.", tuple(assignment("return ", f"self.outputs({', '.join(inputs)})[0]", 8)))
+    return Function(
+        tuple(header), "The prediction.", tuple(assignment("return ", f"self.outputs({', '.join(inputs)})[0]", 8))
+    )
 
 
 def _objectives(names: Names, body: Body, objectives: Sequence[Objective], outputs: Sequence[Value]) -> Function:
@@ -318,7 +324,8 @@ def _objectives(names: Names, body: Body, objectives: Sequence[Objective], outpu
     rows = [f'"loss": {" + ".join(terms)}']
     rows += [f"{quoted(o.name)}: {text}" for o, text in entries if not (single and o.kind == "loss")]
     writer.lines.extend(bracketed("return {", rows, "}", 8))
-    header = bracketed("def objectives(", ["self", *(f"{n.name}: Tensor" for n in _inputs(body))], ") -> dict[str, Tensor]:", 4)
+    header = bracketed(
+        "def objectives(", ["self", *(f"{n.name}: Tensor" for n in _inputs(body))], ") -> dict[str, Tensor]:", 4
+    )
     doc = "The loss that is minimised; its parts and the metrics follow by name."
     return Function(tuple(header), doc, tuple(writer.lines))
-

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ...dsl.source import Span
+from ..dims import symbol
 from ..lower.ownership import UP
 from ..node import Body, Node, Value
 from ..ops import OPS
@@ -207,7 +208,7 @@ class Writer:
         op = OPS[node.op]
         self.names.used.update(op.imports)
         inputs = [self.types[name][output] for name, output in node.inputs]
-        text = op.emit(node, inputs, _arguments(node, args), self._callee(node) if op.module else "")
+        text = op.emit(node, inputs, Arguments(node, args, self), self._callee(node) if op.module else "")
         if "torch." in text:
             self.names.used.add("torch")
         return text
@@ -265,11 +266,22 @@ class Writer:
         self.lines.extend(indented(inner.lines))
 
 
-def _arguments(node: Node, args: Sequence[str]) -> Mapping[str, str]:
-    grouped: dict[str, list[str]] = {}
-    for name, text in zip(node.args, args, strict=True):
-        grouped.setdefault(name, []).append(text)
-    return {name: ", ".join(texts) for name, texts in grouped.items()}
+class Arguments(dict[str, str]):
+    """Expressions by argument; a symbolic size such as `B` is read from a tensor that has it."""
+
+    def __init__(self, node: Node, texts: Sequence[str], writer: Writer) -> None:
+        grouped: dict[str, list[str]] = {}
+        for name, text in zip(node.args, texts, strict=True):
+            grouped.setdefault(name, []).append(text)
+        super().__init__({name: ", ".join(each) for name, each in grouped.items()})
+        self.writer = writer
+
+    def __missing__(self, name: str) -> str:
+        for variable, (source, output) in self.writer.held.items():
+            shape = self.writer.types[source][output].shape
+            if symbol(name) in shape:
+                return f"{variable}.shape[{shape.index(symbol(name))}]"
+        raise KeyError(name)
 
 
 def attribute(module: str, path: Sequence[str]) -> str:

@@ -232,6 +232,10 @@ def writes(plan: Plan, forward: Body) -> bool:
     inputs = [n.outputs[0] for n in forward.nodes if n.op == "input" and n.name not in left_out]
     shape = node.outputs[output].shape
     sizes = (symbol("B"), symbol("S"))
-    return len(inputs) == 1 and inputs[0].shape == sizes and inputs[0].kind == "int" and shape[:2] == sizes and len(shape) == 3
-
-
+    return (
+        len(inputs) == 1
+        and inputs[0].shape == sizes
+        and inputs[0].kind == "int"
+        and shape[:2] == sizes
+        and len(shape) == 3
+    )
