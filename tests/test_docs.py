@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,18 @@ def test_every_spec_checks(place: str, text: str) -> None:
     assert done.returncode == 0, place + "\n" + done.stdout + done.stderr
 
 
+def test_the_mistake_in_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    wrong = next(text for place, text in specs() if place.startswith("tutorial")).replace("lr: 3e-3", "lr 3e-3")
+    (tmp_path / "digits.dsk").write_text(wrong, encoding="utf-8")
+    command = [sys.executable, "-m", "dskc.compiler.cli", "check", "digits.dsk"]
+    path = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=path)
+
+    assert done.returncode == 1
+    assert f"```\n{(done.stdout + done.stderr).strip()}\n```" in tutorial
+
+
 def test_there_are_specs() -> None:
     assert len(list(specs())) >= 2
 
@@ -45,7 +58,6 @@ def test_links_lead_to_files(document: Path) -> None:
     assert not [target for target in targets if not (document.parent / target).exists()]
 
 
-# Pages of the index above stand for all pages; E0203 is the example in the text.
 @each_document
 def test_named_files_exist(document: Path) -> None:
     assert not [name for name in NAMED.findall(document.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
