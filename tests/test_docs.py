@@ -51,6 +51,20 @@ def test_there_are_specs() -> None:
     assert len(list(specs())) >= 2
 
 
+def test_the_readme_shows_the_example_and_its_program(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = ROOT / "examples" / "stdlib_gpt.dsk"
+    command = [sys.executable, "-m", "dskc.compiler.cli", "compile", str(example), "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = "".join((tmp_path / name).read_text(encoding="utf-8") for name in ("model.py", "train.py"))
+    shown = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+
+    assert example.read_text(encoding="utf-8").partition("dsk 1\n")[2] in readme
+    assert len(shown) == 2
+    assert not [part for part in shown if part not in written], "copy the program into README.md again"
+
+
 @each_document
 def test_links_lead_to_files(document: Path) -> None:
     targets = [link for link in LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
