@@ -68,6 +68,7 @@ SAMPLES: tuple[Sample, ...] = (
     *(s(name, "a: B S 16", b=2) for name in BINARY),
     *(s(name, "b: B S 16", a=1.5) for name in BINARY),
     s("add", "a: int B S < 5", b=1),
+    s("multiply", "a: B S 16", "b: int B S 16 < 5"),
     *(s(name, "a: B S", "b: B S") for name in COMPARISONS),
     s("less", "a: int B S < 9", b=4, expression="a < 4"),
     s("logical_and", "a: bool B S", "b: bool S"),
