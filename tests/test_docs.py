@@ -27,7 +27,7 @@ def specs() -> Iterator[tuple[str, str]]:
             yield f"{document.name}:{text.count(chr(10), 0, match.start()) + 1}", match[1]
 
 
-@pytest.mark.parametrize(("place", "text"), specs(), ids=[place for place, _ in specs()])
+@pytest.mark.parametrize(("place", "text"), list(specs()), ids=[place for place, _ in specs()])
 def test_every_spec_checks(place: str, text: str) -> None:
     command = [sys.executable, "-m", "dskc.compiler.cli", "check", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
