@@ -93,7 +93,7 @@ SAMPLES: tuple[Sample, ...] = (
         h=4,
         expression="x.unflatten(-1, (4, 4)).transpose(1, 2)",
     ),
-    s("rearrange", "x: B 4 S 4", pattern="b h s d -> b s (h d)", expression="x.transpose(1, 2).flatten(2, 3)"),
+    s("rearrange", "x: B 4 S 4", pattern="b h s d -> b s (h d)", expression="x.transpose(1, 2).flatten(2)"),
     s("rearrange", "x: B 3 8 8", pattern="b c (h p) (w q) -> b (h w) (p q c)", p=4, q=2),
     s("rearrange", "x: B S 4", pattern="b s d -> b 1 s d", expression="x.unsqueeze(1)"),
     s("rearrange", "x: B 1 S 4", pattern="b 1 s d -> (b s) d 1"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
-from itertools import chain
+from functools import reduce
+from itertools import chain, product
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dskc.compiler.dims import substitute
 from dskc.compiler.ops import OPS
 from dskc.compiler.ops.base import kept
+from dskc.compiler.ops.rearrange import Side, axis_sizes, parse
 from dskc.runtime.layers.rope import _tables
 
 from .op_samples import SAMPLES, SIZES, Sample, Trial, actual, as_tuple
@@ -103,6 +105,23 @@ def test_emitted_text(sample: Sample) -> None:
     assert ast.unparse(ast.parse(text, mode="eval")).replace("'", '"') == text
     if sample.expression is not None:
         assert text == sample.expression
+
+
+@pytest.mark.parametrize("sample", [sample for sample in SAMPLES if sample.op == "rearrange"], ids=str)
+def test_rearrange_moves_each_element_where_the_pattern_says(sample: Sample) -> None:
+    trial = Trial(sample)
+    (result,) = trial.run()
+    left, right = parse(trial.attrs["pattern"])
+    sizes = axis_sizes(trial.types[0], left, trial.attrs)
+    axes = {axis: int(substitute(size, SIZES)) for axis, size in sizes.items()}  # type: ignore[arg-type]
+
+    def place(side: Side, where: dict[str, int]) -> tuple[int, ...]:
+        """Index of an element: within ( ) the last axis moves fastest."""
+        return tuple(reduce(lambda total, axis: total * axes[axis] + where[axis], group, 0) for group in side)
+
+    for indices in product(*(range(size) for size in axes.values())):
+        where = dict(zip(axes, indices, strict=True))
+        assert trial.values[0][place(left, where)] == result[place(right, where)]
 
 
 OURS = [sample for sample in SAMPLES if "layers" in OPS[sample.op].imports and sample.op != "expert_linear"]

@@ -147,7 +147,8 @@ def _merges(right: Side) -> str:
         if not group:
             text += f".unsqueeze({i})"
         elif len(group) > 1:
-            text += f".flatten({i}, {i + len(group) - 1})"
+            end = "" if i == len(right) - 1 else f", {i + len(group) - 1}"
+            text += f".flatten({i}{end})"
     return text
 
 
