@@ -7,6 +7,7 @@ import sys
 import time
 
 ON_TERMINAL, ELSEWHERE = 0.1, 10.0  # least seconds between two updates
+CLEAR = "\r\x1b[K"  # to the start of the line, and nothing on it
 
 
 class Line:
@@ -14,7 +15,7 @@ class Line:
 
     def __init__(self) -> None:
         self._shown = time.monotonic()
-        self._open = False
+        self._text = ""  # what is shown now and may be rewritten
 
     @property
     def terminal(self) -> bool:
@@ -28,26 +29,31 @@ class Line:
     def update(self, text: str) -> None:
         """Shows `text` in place of the last update; where nothing can be rewritten, as a line of its own."""
         self._shown = time.monotonic()
-        if not self.terminal:
-            self.note(text)
-            return
-        width = shutil.get_terminal_size().columns - 1
-        sys.stdout.write("\r\x1b[K" + text[:width])
-        sys.stdout.flush()
-        self._open = True
+        if self.terminal:
+            self._text = text[: shutil.get_terminal_size().columns - 1]
+            _write(CLEAR + self._text)
+        else:
+            _write(text + "\n")
 
     def note(self, text: str) -> None:
-        """Writes lines that stay, in place of the progress line."""
-        sys.stdout.write(("\r\x1b[K" if self._open else "") + text + "\n")
-        sys.stdout.flush()
-        self._open = False
+        """Writes lines that stay, above the progress line."""
+        _write(f"{CLEAR}{text}\n{self._text}" if self._text else text + "\n")
+
+    def replace(self, text: str) -> None:
+        """Writes a line that stays in place of the progress line, whose work is done."""
+        _write((CLEAR if self._text else "") + text + "\n")
+        self._text = ""
 
     def end(self) -> None:
         """Leaves the last update standing."""
-        if self._open:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-        self._open = False
+        if self._text:
+            _write("\n")
+        self._text = ""
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 LINE = Line()  # standard output has one

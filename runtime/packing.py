@@ -104,7 +104,7 @@ def _encode(documents: Documents, tokenizer: Tokenizer, path: Path, kind: np.dty
             done, tokens = done + len(texts), tokens + len(ids)
             if console.LINE.due():
                 console.LINE.update(f"encoding {documents.source}: {done:,} of {len(documents):,} documents")
-    console.LINE.note(f"{documents.source}: {done:,} documents encoded as {tokens:,} tokens")
+    console.LINE.replace(f"{documents.source}: {done:,} documents encoded as {tokens:,} tokens")
 
 
 def _by_size(documents: Documents, characters: int) -> Iterator[list[str]]:

@@ -166,7 +166,7 @@ def _scan(source: str, pattern: str, read: Reader) -> Documents:
             console.LINE.update(f"reading {source}: {done + 1} of {len(found)} files")
     if not characters:
         raise RunError(f"{source} holds no text: {len(found)} files matched, all empty or not UTF-8")
-    console.LINE.note(
+    console.LINE.replace(
         f"{source}: {len(digests):,} documents, {console.count(characters)} characters, {len(files):,} files"
     )
     if unreadable:

@@ -303,3 +303,12 @@ def test_no_pickle_is_involved(tmp_path: Path) -> None:
     checkpoints, _, _ = saved(tmp_path, 1)
     assert {path.suffix for path in checkpoints.path(1).iterdir()} == {".json", ".safetensors"}
     assert checkpoint.damage(checkpoints.path(1)) is None
+
+
+def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: whole(handle, data[:100]))
+    checkpoints, _, _ = saved(tmp_path, 1)
+    monkeypatch.undo()
+    assert checkpoint.damage(checkpoints.path(1)) is None
+    assert checkpoints.restore(*build()).step == 1

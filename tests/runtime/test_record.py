@@ -162,11 +162,15 @@ def test_a_terminal_has_one_line_that_is_rewritten(capsys: pytest.CaptureFixture
     line.update("second")
     line.note("stays")
     line.update("third")
+    line.replace("done")
+    line.note("plain")
+    line.update("fourth")
     line.end()
     out = capsys.readouterr().out
     first, rest = out.split("\r\x1b[Ksecond")
     assert len(first.removeprefix("\r\x1b[K")) < 500
-    assert rest == "\r\x1b[Kstays\n\r\x1b[Kthird\n"
+    clear = "\r\x1b[K"
+    assert rest == f"{clear}stays\nsecond{clear}third{clear}done\nplain\n{clear}fourth\n"
 
 
 def test_pauses_do_not_count_as_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
