@@ -70,7 +70,10 @@ class Node:
     - "repeat": runs `body` `count` times; the first `attrs["carried"]` inputs are replaced by the body's results
       each time and are the node's outputs, the other inputs are the same each time; iteration `i` owns the body's
       parameters under `label.i`.
-    `share` is the label path (from the root of the model) of the call whose parameters this one uses.
+    - "extern": a user's own module, `attrs` has "name", "path" (a Python file), "class" and its "arguments".
+    `share` is the label path, from this body, of the call whose parameters this one uses; a leading "^" is the body
+    that repeats this one. Without a label the node runs that call as it is; with one it has a module of its own, and
+    its parameters of equal path are those of the other.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
     `dtypes` (of the outputs: "fp32", "bf16", "int64", "bool") and `cost` are filled by the passes of those names.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...dsl.ast import Argument, Call
@@ -36,7 +37,7 @@ class Signature:
     variadic: bool = False
     sizes: bool = False
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """All parameters."""
         return (*self.tensors, *(name for name in self.values if name not in self.tensors))
