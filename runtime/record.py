@@ -104,19 +104,11 @@ class Record:
         return self._seconds if self._done == 1 else (self._last - self._first) / (self._done - 1)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
-        """Records means over the validation samples."""
+        """Records means over the validation samples, just taken; the time since the last step is not training."""
         self._write(step, "validation", values)
         shown = "   ".join(f"{name} {value:.4f}" for name, value in values.items())
         console.LINE.note(f"step {step:>{len(str(self.steps))}}/{self.steps}   validation: {shown}")
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What is done meanwhile (an evaluation, a checkpoint) does not count as training in the speed."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._last += time.perf_counter() - start
+        self._last = time.perf_counter()
 
     def _write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
         with self._training_first():

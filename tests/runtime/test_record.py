@@ -173,16 +173,17 @@ def test_a_terminal_has_one_line_that_is_rewritten(capsys: pytest.CaptureFixture
     assert rest == f"{clear}stays\nsecond{clear}third{clear}done\nplain\n{clear}fourth\n"
 
 
-def test_pauses_do_not_count_as_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_does_not_count_as_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(record.time, "perf_counter", lambda: now)
     log = record.Record(tmp_path, 10, per_step=100, unit="tokens")
     for step in (1, 2):
         now += 2.0
         log.step(step, 1.0, 1.0)
-        with log.paused():
-            now += 50.0
-    assert [entry["tokens_per_second"] for entry in record.read(log.path)] == [50.0, 50.0]
+        now += 50.0
+        log.evaluation(step, {"loss": 1.0})
+    entries = [entry for entry in record.read(log.path) if entry["phase"] == "train"]
+    assert [entry["tokens_per_second"] for entry in entries] == [50.0, 50.0]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
