@@ -15,6 +15,7 @@ from .values import AUTO, UNITS, Quantity, Symbol, Variant, quantity
 MAX_BITS = 4_096
 MAX_LENGTH = 10_000
 MAX_DEPTH = 200
+MAX_LISTS = 8
 
 
 class Failed:
@@ -63,7 +64,8 @@ def evaluate(expr: ast.Expr, lookup: Lookup, sink: Sink, depth: int = 0) -> obje
             return AUTO if expr.path == ("auto",) else lookup(expr)
         case ast.Sequence():
             items = tuple([evaluate(item, lookup, sink, depth + 1) for item in expr.items])
-            return FAILED if any(item is FAILED for item in items) else items
+            failed = any(item is FAILED for item in items)
+            return FAILED if failed else _attempt(expr, sink, lambda: _bounded(items))
         case ast.Unary():
             operand = evaluate(expr.operand, lookup, sink, depth + 1)
             return FAILED if operand is FAILED else _attempt(expr, sink, lambda: negate(expr.operator, operand))
@@ -187,6 +189,26 @@ def _attempt(expr: ast.Expr, sink: Sink, work: Callable[[], object]) -> object:
     except Refused as refused:
         sink.error("E0210", str(refused), expr.span, "change the expression so that it has a value")
         return FAILED
+
+
+def _bounded(items: tuple[object, ...], depth: int = 0) -> tuple[object, ...]:
+    """A list as it is; `let` could make one that holds itself over and over refuse to end when it is written out."""
+    if depth > MAX_LISTS or _weight(items) > MAX_LENGTH:
+        raise Refused("list is too long or nested too deeply")
+    for item in items:
+        if isinstance(item, tuple):
+            _bounded(item, depth + 1)
+    return items
+
+
+def _weight(items: tuple[object, ...]) -> int:
+    """Number of items, those of inner lists included, as far as it matters."""
+    waiting, count = [items], 0
+    while waiting and count <= MAX_LENGTH:
+        inner = waiting.pop()
+        count += len(inner)
+        waiting += [item for item in inner if isinstance(item, tuple)]
+    return count
 
 
 def _with_units(symbol: str, left: Any, right: Any) -> Any:

@@ -7,11 +7,12 @@ from pathlib import Path
 from ..diagnostics import Diagnostic, Sink
 from ..json_schema import failures
 from ..read import read
+from ..schema.base import Record
 from ..source import Source, Span
 from ..spec import Spec
 from ..suggest import nearest
-from .checks import cross_check
-from .collect import Collector, Layered, layers
+from .checks import check_unused, cross_check
+from .collect import MAX_FINDINGS, Collector, Layered, layers
 from .files import Loader, Unit
 from .resolver import Resolver
 
@@ -31,7 +32,9 @@ def load(
     units = unit.order()
     base = layers(units, sink)
     chosen = _overlaid(base, profile, overrides, unit, sink)
-    spec = _resolve(chosen, units, sink, profile)
+    run = Resolver(chosen, units, sink, profile)
+    spec = _gated(run, _settle(run))
+    check_unused(run)
     others = [*base.profiles, None] if profile is not None else base.profiles
     for other in others:
         if other != profile:
@@ -60,19 +63,28 @@ def _overlaid(base: Layered, profile: str | None, flags: tuple[str, ...], unit: 
     return over
 
 
-def _resolve(layered: Layered, units: list[Unit], sink: Sink, profile: str | None) -> Spec | None:
-    run = Resolver(layered, units, sink, profile)
-    if layered.forward is None and not run.broken:
+def _settle(run: Resolver) -> dict[str, Record | object]:
+    """The sections, with all that is wrong between them reported."""
+    if run.layered.forward is None and not run.broken:
         remedy = "write `model name { forward(...) { ... } }`"
-        sink.error("E0214", "the spec has no `forward`", run.place("model."), remedy)
-    sections = run.settle()
-    cross_check(run)
-    if sink.failed or layered.forward is None:
+        run.sink.error("E0214", "the spec has no `forward`", run.place("model."), remedy)
+    try:
+        sections = run.settle()
+        cross_check(run)
+    except RecursionError:  # deep expressions in a long chain of `let`: each is within its own bound
+        run.sink.error("E0210", "values are nested too deeply", Span(run.main.source, 0, 0), "simplify them")
+        return {}
+    return sections
+
+
+def _gated(run: Resolver, sections: dict[str, Record | object]) -> Spec | None:
+    """The spec, once its JSON fits the schema."""
+    if run.sink.failed or run.layered.forward is None:
         return None
     spec = run.spec(sections)
     for path, message in failures(spec.canonical()):
         place = spec.span(".".join(path.split(".")[:2])) or Span(run.main.source, 0, 0)
-        sink.error("E0299", f"internal: resolved `{path}` does not fit the schema: {message[:200]}", place)
+        run.sink.error("E0299", f"internal: resolved `{path}` does not fit the schema: {message[:200]}", place)
     return spec
 
 
@@ -80,7 +92,9 @@ def _check_profile(base: Layered, units: list[Unit], sink: Sink, name: str | Non
     """Adds what is wrong with a profile that was not chosen, and only with it."""
     found = Sink()
     over = _overlaid(base, name, (), units[-1], found)
-    _resolve(over, units, found, name)
+    _settle(Resolver(over, units, found, name))
+    if not len(found) or len(sink) > MAX_FINDINGS:
+        return
     known = {(d.code, d.span.source.name, d.span.start, d.span.end, d.message) for d in sink}
     where = f"in profile `{name}`" if name else "without a profile"
     for d in found:

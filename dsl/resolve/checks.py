@@ -167,10 +167,9 @@ def _records(value: object) -> list[Record]:
     return [value, *(record for item in vars(value).values() for record in _records(item))]
 
 
-def _unused(view: View) -> None:
+def check_unused(run: Resolver) -> None:
     """A constant of the model that nothing reads is a setting that would be ignored."""
-    run = view.run
-    if run.broken:
+    if run.broken or not run.layered.constants:
         return
     read: set[str] = set()
     for unit in run.units:
@@ -188,14 +187,16 @@ def _names(node: object, into: set[str]) -> None:
     while stack:
         item = stack.pop()
         if isinstance(item, tuple):
-            stack.extend(item)
+            stack += [part for part in item if not isinstance(part, _LEAVES)]
         elif isinstance(item, ast.Name):
             into.add(item.path[-1])
-        elif not isinstance(item, (str, int, float, Span)) and hasattr(item, "__dict__"):
-            stack.extend(vars(item).values())
+        else:
+            stack += [part for part in vars(item).values() if not isinstance(part, _LEAVES)]
+
+
+_LEAVES = (str, int, float, Span, type(None))
 
 
 CHECKS: Final[tuple[Callable[[View], None], ...]] = (
     _length, _tokens, _vocabulary, _no_effect, _evaluation, _warmup, _optimizer, _precision, _checkpoint, _gpu, _ranges,
-    _unused,
 )  # fmt: skip

@@ -16,6 +16,8 @@ from ..spec import Definition, Origin
 from ..suggest import correction
 from .files import Unit, define
 
+MAX_FINDINGS = 200
+MAX_PROFILES = 1_000
 _TITLED = ("model", "optimizer")
 
 
@@ -67,6 +69,8 @@ class Collector:
         """The sections and profiles of a file."""
         self.seen = {}
         for statement in unit.file.body:
+            if len(self.sink) > MAX_FINDINGS:
+                break
             match statement:
                 case ast.Section():
                     self._section(statement, unit)
@@ -79,6 +83,8 @@ class Collector:
         """The settings of a profile."""
         self.seen = {}
         for statement in profile.body:
+            if len(self.sink) > MAX_FINDINGS:
+                break
             if isinstance(statement, ast.Setting):
                 origin = Origin("profile", statement.value.span, profile.name)
                 self._path(statement, origin, unit)
@@ -110,6 +116,8 @@ class Collector:
             return
         self.into.sections.setdefault(section.name, section.name_span)
         for statement in section.body:
+            if len(self.sink) > MAX_FINDINGS:
+                break
             match statement:
                 case ast.Setting() if len(statement.path) == 1:
                     self._setting(section.name, statement, Origin("file", statement.value.span), unit)
@@ -185,6 +193,10 @@ class Collector:
             self.sink.error(
                 "E0606", f"profile `{profile.name}` is given twice", profile.name_span, "merge them", (label,)
             )
+            return
+        if len(self.into.profiles) >= MAX_PROFILES:
+            message = f"a spec has at most {MAX_PROFILES:,} profiles"
+            self.sink.error("E0606", message, profile.name_span, "keep those that are used")
             return
         self.into.profiles[profile.name] = (profile, unit)
 

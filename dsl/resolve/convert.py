@@ -57,7 +57,7 @@ class Converter:
         return self._admit(self.lookup(expr), expr, type_, rule, what)
 
     def _unknown_word(self, word: str, span: Span, type_: Type, what: str) -> object:
-        fix = correction(word, type_.words, span)
+        fix = correction(word, type_.words, span) if len(self.sink) < 200 else None
         remedy = f"a similar one exists: `{fix.replacement}`" if fix else f"it takes {describe(type_)}"
         self.sink.error("E0204", f"`{what}` has no choice `{word}`", span, remedy, fix=fix)
         return FAILED

@@ -12,10 +12,12 @@ from ..source import Span
 from ..spec import Definition, Origin, Scope, Spec
 from ..suggest import correction
 from ..values import Symbol
-from .collect import Entry, Layered
+from .collect import MAX_FINDINGS, Entry, Layered
 from .convert import Converter
 from .derive import DERIVED
 from .files import Unit
+
+MAX_CHAIN = 60
 
 
 class Resolver:
@@ -178,6 +180,10 @@ class Resolver:
 
     def _enter(self, key: str, used: Span) -> bool:
         names = [name for name, _ in self.open]
+        if key not in names and len(names) >= MAX_CHAIN:
+            message = f"values refer to one another more than {MAX_CHAIN} deep"
+            self.sink.error("E0302", message, used, "define a value before those that use it")
+            return False
         if key not in names:
             self.open.append((key, used))
             return True
@@ -190,6 +196,8 @@ class Resolver:
         return False
 
     def _unknown(self, name: ast.Name, unit: Unit) -> object:
+        if len(self.sink) > MAX_FINDINGS:  # enough was said; the search for a similar name takes time
+            return FAILED
         known = [*unit.lets, *(f"{s}.{n}" for s in SECTIONS for n in settings_of(self.layered.owner(s)))]
         known += [f"model.{constant}" for constant in self.layered.constants]
         fix = correction(name.text, known, name.span)
