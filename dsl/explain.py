@@ -14,9 +14,10 @@ def codes() -> list[str]:
 
 def page(code: str) -> str:
     """The page of a code; KeyError where there is none."""
-    if code not in codes():
-        raise KeyError(code)
-    return (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    try:
+        return (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise KeyError(code) from error
 
 
 def title(code: str) -> str:

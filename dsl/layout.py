@@ -150,12 +150,21 @@ def _by_indentation(source: Source, tokens: list[Token]) -> tuple[int, int] | No
         if index == 0 or tokens[index - 1].kind == "NEWLINE":
             indent = token.start - source.text.rfind("\n", 0, token.start) - 1
             if stack and indent <= stack[-1][1] and token.kind not in _CLOSERS:
-                return stack[-1][0], index
+                return (stack[-1][0], index) if _stays_open(tokens[index:], len(stack)) else None
         if token.kind == "LBRACE":
             stack.append((index, indent))
         elif token.kind == "RBRACE" and stack:
             stack.pop()
     return None
+
+
+def _stays_open(tokens: list[Token], depth: int) -> bool:
+    """Whether a brace open before these tokens is open after each of them, so that it can be closed before them."""
+    for token in tokens:
+        depth += (token.kind == "LBRACE") - (token.kind == "RBRACE")
+        if depth < 1:
+            return False
+    return True
 
 
 def _apply(tokens: list[Token], edits: _Edits) -> list[Token]:

@@ -31,9 +31,11 @@ class Machine:
         self.messages: dict[str, dict[str, int]] = loaded["messages"]
         self._settling: list[int] = loaded["settle"]
         self.rules = [
-            (origin, length, kept, builder.action(name) if name and name[0] != "_" else None, not name)
+            (origin, length, kept, builder.action(name) if name and name[0] != "_" else None)
             for origin, (name, length, kept) in zip(loaded["origins"], loaded["rules"], strict=True)
         ]
+        # Rules of one part that make no node: the value stays, only the state changes.
+        self._renames = [length == 1 and kept == [0] and action is None for _, length, kept, action in self.rules]
         self.states: list[int] = [loaded["start"]]
         self.values: list[Any] = []
         self.starts: list[int] = []
@@ -41,17 +43,25 @@ class Machine:
 
     def run(self, tokens: list[Token], position: int) -> int:
         """Feeds tokens from `position` on; returns the position that does not fit, or -1 at the end of the text."""
-        states, actions = self.states, self.actions
+        states, actions, goto, rules, renames = self.states, self.actions, self.goto, self.rules, self._renames
+        values, starts, ends = self.values, self.starts, self.ends
         while True:
             token = tokens[position]
-            kind = token[0]
+            kind, start, end = token[:3]
             action = actions[states[-1]].get(kind)
             while action is not None and action < 0:
-                self.reduce(-action - 1)
+                if renames[~action]:
+                    states.pop()
+                    states.append(goto[states[-1]][rules[~action][0]])
+                else:
+                    self.reduce(~action)
                 action = actions[states[-1]].get(kind)
             if action is None:
                 return -1 if states[-1] == self.end else position
-            self.shift(action, token)
+            states.append(action)
+            values.append(token)
+            starts.append(start)
+            ends.append(end)
             position += 1
 
     def shift(self, state: int, token: Token) -> None:
@@ -63,7 +73,7 @@ class Machine:
 
     def reduce(self, rule: int) -> None:
         """Replaces the parts of a rule by its value; parts of rules named `_...` are spliced into the rule above."""
-        origin, length, kept, action, passes = self.rules[rule]
+        origin, length, kept, action = self.rules[rule]
         if length:
             parts = self.values[-length:]
             start, end = self.starts[-length], self.ends[-1]
@@ -71,13 +81,9 @@ class Machine:
         else:
             parts = []
             start = end = self.ends[-1] if self.ends else 0
-        value: Any
-        if passes:
-            value = parts[kept[0]]
-        else:
-            value = _splice(parts, kept, action is None)
-            if action is not None:
-                value = action(value, Span(self.source, start, end))
+        value: Any = _splice(parts, kept, action is None)
+        if action is not None:
+            value = action(value, Span(self.source, start, end))
         self.states.append(self.goto[self.states[-1]][origin])
         self.values.append(value)
         self.starts.append(start)

@@ -44,9 +44,10 @@ def _message(machine: Machine, token: Token) -> Message:
 def _place(source: Source, tokens: list[Token], position: int) -> Span:
     """The token itself; for the end of a line or body, the place right after what was read."""
     token = tokens[position]
-    if token.kind in ("_SEP", "$END") and token.payload is None:
-        at = tokens[position - 1].end if position else 0
-        return Span(source, at, at)
+    before = tokens[position - 1].end if position else 0
+    is_end = token.kind in ("_SEP", "$END") and token.payload is None
+    if is_end or (token.kind == "RBRACE" and "\n" in source.text[before : token.start]):
+        return Span(source, before, before)
     return Span(source, token.start, token.end)
 
 

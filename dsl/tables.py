@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 GRAMMAR = Path(__file__).with_name("grammar.lark")
 TABLES = Path(__file__).with_name("grammar.json")
 
-_PLACES = tuple((top + before, "\n") for top in ("", "s {\n") for before in ("", "k: 1\n", "k: 1\nl: 2\n"))
+_PLACES = tuple(
+    (top + before, end)
+    for top, end in (("", "\n"), ("s {\n ", "\n}\n"))
+    for before in ("", "k: 1\n ", "k: 1\n l: 2\n ")
+)
 
 
 def build() -> dict[str, Any]:
