@@ -80,10 +80,28 @@ def _give_up_statement(machine: Machine, following: Token) -> None:
     while "ERROR" not in machine.actions[machine.states[-1]]:
         popped.append(machine.pop())
     popped.reverse()
+    if not popped:
+        _blank_before_comma(machine)
     start = popped[0][1] if popped else following.start
     end = popped[-1][2] if popped else following.start
-    rest = _remains([value for value, _, _ in popped], Span(machine.source, start, end))
+    parts = [] if following.kind == "LBRACE" else [value for value, _, _ in popped]
+    rest = _remains(parts, Span(machine.source, start, end))
     machine.shift(machine.actions[machine.states[-1]]["ERROR"], Token("ERROR", start, end, rest))  # type: ignore[arg-type]
+
+
+def _blank_before_comma(machine: Machine) -> None:
+    """In `betas: 0.9, 0.95` the second value misfits; the first is no more than a part of what was meant."""
+    if len(machine.values) < 2 or not isinstance(comma := machine.values[-1], Token) or comma.payload != ",":
+        return
+    before = machine.values[-2]
+    statement = before[-1] if type(before) is list else before
+    if not isinstance(statement, ast.Setting):
+        return
+    blank = ast.Setting(statement.path, ast.Hole(statement.value.span), statement.span, statement.path_span)
+    if type(before) is list:
+        before[-1] = blank
+    else:
+        machine.values[-2] = blank
 
 
 def _remains(parts: list[Any], span: Span) -> ast.Statement:

@@ -72,7 +72,7 @@ def test_help_names_every_command_and_teaches(capsys: pytest.CaptureFixture[str]
     assert run("--help") == 0
 
     text = capsys.readouterr().out
-    assert all(f"    {name} " in text for name, _ in COMMANDS)
+    assert all(f"\n    {name}" in text for name, _ in COMMANDS)
     assert "examples:" in text
     assert "exit codes: 0 fine, 1 errors in the spec or the run, 2 wrong usage" in text
 
@@ -82,7 +82,7 @@ def test_help_imports_no_command() -> None:
         "import sys\nfrom dskc.compiler.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit(', '.join(m for m in sys.modules if m.startswith('dskc.') and m not in "
-        "('dskc.compiler', 'dskc.compiler.cli')))"
+        "('dskc.compiler', 'dskc.compiler.cli')) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 

@@ -90,15 +90,16 @@ def test_number(text: str, number: float, unit: str | None) -> None:
 def test_percent_and_modulo_are_told_apart_by_the_space() -> None:
     assert isinstance(value("5 % 3"), ast.Binary)
     assert isinstance(value("x % 3"), ast.Binary)
-    assert value("f(5%, 3)").arguments[0].value.unit == "%"  # type: ignore[unioWORDS = re.findall(
+    assert value("f(5%, 3)").arguments[0].value.unit == "%"  # type: ignore[union-attr]
+
+
+WORDS = re.findall(
     r"\S+",
     """
     dsk import let profile block forward extern repeat if else return loss metric exit as share from not and or true
     false none op
     """,
 )
-  "op",
-]
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -232,6 +233,13 @@ def test_reading_stops_after_many_errors() -> None:
     assert file.broken
     assert len(sink) <= MAX_ERRORS + 1
     assert [finding.code for finding in sink][-1] == "E0126"
+
+
+def test_every_form_parses() -> None:
+    file = tree((ROOT / "tests" / "parts" / "every_form.dsk").read_text().removeprefix("dsk 1\n"))
+
+    forms = {type(statement) for statement in file.body}
+    assert {ast.Import, ast.Let, ast.Extern, ast.Section, ast.Profile} == forms
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.dsk")), ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ def files(folders: tuple[str, ...], suffixes: set[str]) -> list[Path]:
 
 def lines(file: Path) -> int:
     """The number of lines of a file."""
-    return len(file.read_text(encoding="utf-8").splitlines())
+    return len(file.read_bytes().splitlines())
 
 
 def functions(file: Path) -> list[tuple[int, str]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ...dsl.diagnostics import Diagnostic, Sink
 from ...dsl.fixes import apply_fixes
-from ...dsl.parse import parse
 from ...dsl.render import FORMATS
 from ...dsl.source import Source
+from ..build import check
 from . import Subparsers, add_command
 from .spec_file import UsageError, add_spec_arguments, fail, read_spec, show
 
@@ -58,8 +58,7 @@ def _check(args: argparse.Namespace, source: Source | None) -> tuple[Source | No
     source = source or read_spec(args.spec, sink)
     if source is None or sink.failed:
         return source, list(sink)
-    parse(source, sink)
-    return source, list(sink)
+    return source, list(check(source, args.profile, args.overrides).sink)
 
 
 def _fix(
