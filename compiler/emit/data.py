@@ -47,6 +47,11 @@ def data_seed(spec: Spec, constants: Constants) -> str:
     return constants.add("DATA_SEED", own, "data.seed") if isinstance(own, int) and _written(spec) else "SEED"
 
 
+def order(spec: Spec, seed: str) -> str:
+    """The seed of the order in which samples are seen; without one they keep theirs."""
+    return seed if spec.data.shuffle else "None"
+
+
 def _written(spec: Spec) -> bool:
     return spec.span("data.seed") is not None
 
@@ -74,7 +79,7 @@ def _documents(spec: Spec, constants: Constants, source: schema.Text | schema.Js
     constants.add("SOURCE", source.files, "data.source")
     sequence = constants.add("SEQUENCE", spec.data.sequence, "data.sequence")
     seed = data_seed(spec, constants)
-    packed = f"coder, {sequence}, {seed}, place)"
+    packed = f"coder, {sequence}, {order(spec, seed)}, place)"
     if not spec.data.validation:
         lines: tuple[str, ...] = (
             f"documents = {_read(source)}",
@@ -111,10 +116,14 @@ def _token_files(spec: Spec, constants: Constants, source: schema.TokenFiles) ->
     vocab = constants.add("VOCAB", spec.data.vocab, "data.vocab")
     sequence = constants.add("SEQUENCE", spec.data.sequence, "data.sequence")
     share = constants.add("VALIDATION", spec.data.validation, "data.validation")
-    call = f"packing.token_files(SOURCE, {vocab}, {sequence}, {share}, {data_seed(spec, constants)}, place)"
+    seed = order(spec, data_seed(spec, constants))
+    arguments = ["SOURCE", vocab, sequence, share, seed, "place"]
+    if isinstance(source.dtype, str):
+        arguments.append(f"kind={quoted(source.dtype)}")
+    call = f"packing.token_files({', '.join(arguments)})"
     if spec.data.validation:
         lines: tuple[str, ...] = (
-            f"training, validation = {call}",
+            *assignment("training, validation = ", call, 4),
             "assert validation is not None",
             "return training, validation",
         )
@@ -122,7 +131,7 @@ def _token_files(spec: Spec, constants: Constants, source: schema.TokenFiles) ->
             lines, "Rows of tokens to train on and to validate with.", "tuple[packing.Tokens, packing.Tokens]",
             "training, validation", "packing.Tokens", ("packing",), False,
         )  # fmt: skip
-    lines = (f"training, _ = {call}", "return training")
+    lines = (*assignment("training, _ = ", call, 4), "return training")
     return DataText(lines, "Rows of tokens.", "packing.Tokens", "training", "packing.Tokens", ("packing",), False)
 
 
@@ -138,10 +147,10 @@ def _digits(spec: Spec, constants: Constants) -> DataText:
         lines.append(f"change = augment.random({seed}, shift=SHIFT, rotate=ROTATE)")
         change, modules = ", change", ("arrays", "augment")
     if not spec.data.validation:
-        lines.append(f"return arrays.digits({seed}, place{change})")
+        lines.append(f"return arrays.digits({order(spec, seed)}, place{change})")
         return DataText(tuple(lines), "The samples.", "arrays.Arrays", "training", "arrays.Arrays", modules, False)
     share = constants.add("VALIDATION", spec.data.validation, "data.validation")
-    lines.append(f"samples = arrays.digits({seed}, place{change})")
+    lines.append(f"samples = arrays.digits({order(spec, seed)}, place{change})")
     lines.append(f"return samples.split({share}, {seed})")
     return DataText(
         tuple(lines), "Samples to train on, and those to validate with.", "tuple[arrays.Arrays, arrays.Arrays]",
@@ -155,23 +164,9 @@ def _random(spec: Spec, constants: Constants, forward: Body) -> DataText:
     for node in forward.nodes:
         if node.op == "input":
             rows.append(f"    {quoted(node.name)}: {_field(spec, node.outputs[0])},")
-    seed = data_seed(spec, constants)
-    lines = ["fields = {", *rows, "}"]
-    made = f"arrays.Random(fields, {samples}, {seed}, place)"
-    if not spec.data.validation:
-        lines.append(f"return {made}")
-        return DataText(
-            tuple(lines), "Random samples.", "arrays.Random", "training", "arrays.Random", ("arrays",), False
-        )
-    share = constants.add("VALIDATION", spec.data.validation, "data.validation")
-    other = f"arrays.Random(fields, round({samples} * {share}), {seed} + 1, place)"
-    lines += assignment("training = ", made, 4)
-    lines += assignment("validation = ", other, 4)
-    lines.append("return training, validation")
-    return DataText(
-        tuple(lines), "Random samples to train on and to validate with.", "tuple[arrays.Random, arrays.Random]",
-        "training, validation", "arrays.Random", ("arrays",), False,
-    )  # fmt: skip
+    made = f"arrays.Random(fields, {samples}, {data_seed(spec, constants)}, place)"
+    lines = ("fields = {", *rows, "}", f"return {made}")
+    return DataText(lines, "Random samples.", "arrays.Random", "training", "arrays.Random", ("arrays",), False)
 
 
 def _field(spec: Spec, tensor: Tensor) -> str:

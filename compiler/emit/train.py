@@ -93,7 +93,7 @@ def _imports(
 ) -> tuple[tuple[str, ...], ...]:  # fmt: skip
     limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
     standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
-    standard += [*(["os"] if spec.training.deterministic else []), *(["time"] if timed else [])]
+    standard += ["time"] if timed else []
     names = [model] if decaying(parameters) is None else ["DECAYING", model]
     ours = bracketed(f"from {runtime} import ", [", ".join(sorted(modules))], "")
     if len(ours) > 1 or len(ours[0]) > 100:
@@ -112,8 +112,7 @@ def _uses_math(length: Length) -> bool:
 def _setup(spec: Spec) -> tuple[str, ...]:
     lines = ["device.one_process()"]
     if spec.training.deterministic:
-        lines.append('os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"')
-        lines.append("torch.use_deterministic_algorithms(True)")
+        lines.append("device.deterministic()")
     return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
 
 

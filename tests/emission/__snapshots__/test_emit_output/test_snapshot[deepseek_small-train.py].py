@@ -1,0 +1,153 @@
+"""Trains `deepseek`. Written by dskc from deepseek_small.dsk; yours to edit.
+
+How to run it:
+    python train.py                      # goes on from the newest checkpoint of the run folder
+    python train.py --run runs/second    # in another run folder
+    python train.py --steps 10           # stops after step 10 of the whole run's schedule
+    torchrun --nproc-per-node 1 train.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from dskc.runtime import (
+    checkpoint,
+    console,
+    device,
+    errors,
+    evaluate,
+    generate,
+    guard,
+    layers,
+    optimizer,
+    packing,
+    record,
+    schedule,
+    sources,
+    tokenizer,
+)
+
+from model import Deepseek
+
+PLAN = "ae3b57b3e04e6106def33eebf30a790e1b67aba633d376255a5c120e464ffa46"  # sha256 of plan.json
+HERE = Path(__file__).parent
+SEED = 7  # deepseek_small.dsk:46
+SOURCE = "{stdlib}/**/*.py"  # deepseek_small.dsk:37
+SEQUENCE = 128  # deepseek_small.dsk:39
+VALIDATION = 0.02  # deepseek_small.dsk:40
+VOCAB = 2048  # deepseek_small.dsk:38
+MICRO_BATCH = 8  # deepseek_small.dsk:45
+STEPS = 200  # deepseek_small.dsk:44
+LEARNING_RATE = 0.001  # deepseek_small.dsk:51
+BETAS = (0.9, 0.95)  # deepseek_small.dsk:52
+EPSILON = 1e-08
+WEIGHT_DECAY = 0.1  # deepseek_small.dsk:53
+WARMUP = 10  # deepseek_small.dsk:58
+FLOOR = 0.1  # deepseek_small.dsk:59
+CLIP = 1.0  # deepseek_small.dsk:54
+EVALUATE_EVERY = 100  # deepseek_small.dsk:47
+KEEP = 3
+LOG_EVERY = 10
+SAMPLE_TOKENS = 200
+TEMPERATURE = 0.8
+
+
+def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
+    """Rows of tokens to train on and to validate with, and the tokenizer."""
+    documents = sources.text(SOURCE)
+    training_documents, held_out = sources.split(documents, VALIDATION, SEED)
+    coder = tokenizer.train_bpe(training_documents, vocab=VOCAB)
+    training = packing.pack(training_documents, coder, SEQUENCE, SEED, place)
+    validation = packing.pack(held_out, coder, SEQUENCE, SEED, place)
+    return training, validation, coder
+
+
+def build_optimizer(model: Deepseek) -> torch.optim.Optimizer:
+    """Follows the gradients; only matrices decay."""
+    return optimizer.adamw(
+        model, lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY
+    )
+
+
+def validate(model: Deepseek, validation: packing.Tokens) -> dict[str, float]:
+    """Means over the validation data."""
+    with torch.autocast(validation.device.type, torch.bfloat16):
+        return evaluate.mean(model, model.objectives, validation.in_order(MICRO_BATCH))
+
+
+def write_sample(model: Deepseek, coder: tokenizer.Tokenizer) -> None:
+    """Shows what the model has learned to write."""
+    place = next(model.parameters()).device
+    with torch.autocast(place.type, torch.bfloat16):
+        ids = generate.tokens(
+            model, [coder.end], SAMPLE_TOKENS, SEQUENCE, SEED, TEMPERATURE, vocab=coder.vocab
+        )
+    print(coder.decode(ids))
+
+
+def train(run: Path, stop: int | None, place: torch.device) -> None:
+    """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
+    device.one_process()
+    device.allow_tf32(False)
+    training, validation, coder = load_data(place)
+    last = STEPS if stop is None else min(stop, STEPS)
+
+    torch.manual_seed(SEED)
+    model = Deepseek().to(place)
+    model.initialize(SEED)
+    updates = build_optimizer(model)
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP)
+    position = checkpoints.restore(model, updates)
+    objectives = device.compiled(model.objectives, place)
+    how = "eager" if device.missing_compiler(place) else "compiled"
+    console.LINE.note(f"deepseek, 6.8 M parameters on {device.describe(place)}, {how}")
+
+    with record.Record(
+        run,
+        STEPS,
+        MICRO_BATCH * SEQUENCE,
+        "tokens",
+        start=position.step,
+        title="deepseek",
+        every=LOG_EVERY,
+    ) as log:
+        while position.step < last:
+            rate = LEARNING_RATE * schedule.cosine(position.step, STEPS, WARMUP, FLOOR)
+            optimizer.set_rate(updates, rate)
+            batch = training.batch(position.samples, MICRO_BATCH)
+            position.samples += MICRO_BATCH
+            with torch.autocast(place.type, torch.bfloat16):
+                loss = objectives(**batch)["loss"]
+            loss.backward()
+            norm = optimizer.clip_norm(model, CLIP)
+            updates.step()
+            updates.zero_grad()
+            layers.update_router_bias(model)
+            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            position.step += 1
+            log.step(position.step, values["loss"], rate, values["gradient_norm"])
+            if position.step % EVALUATE_EVERY == 0 or position.step == last:
+                means = validate(model, validation)
+                log.evaluation(position.step, means)
+                best = position.best_loss
+                position.best_loss = means["loss"] if best is None else min(best, means["loss"])
+            if position.step == last:
+                checkpoints.save(model, updates, position)
+    write_sample(model, coder)
+
+
+def main() -> None:
+    """Reads the flags and trains."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run (run)")
+    parser.add_argument("--steps", type=int, help="stop after this step")
+    parser.add_argument("--device", type=torch.device, help="cpu or cuda (the GPU if there is one)")
+    flags = parser.parse_args()
+    train(flags.run, flags.steps, flags.device or device.choose())
+
+
+if __name__ == "__main__":
+    errors.main(main)

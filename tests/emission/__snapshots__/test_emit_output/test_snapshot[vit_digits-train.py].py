@@ -1,0 +1,122 @@
+"""Trains `vit_digits`. Written by dskc from vit_digits.dsk; yours to edit.
+
+How to run it:
+    python train.py                      # goes on from the newest checkpoint of the run folder
+    python train.py --run runs/second    # in another run folder
+    python train.py --steps 10           # stops after step 10 of the whole run's schedule
+    torchrun --nproc-per-node 1 train.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from dskc.runtime import (
+    arrays,
+    checkpoint,
+    console,
+    device,
+    errors,
+    evaluate,
+    guard,
+    optimizer,
+    record,
+    schedule,
+)
+
+from model import DECAYING, VitDigits
+
+PLAN = "342af69e0783738205cb0702178ec4f0871c26aa9efb0d9e1321ae2647e997bd"  # sha256 of plan.json
+HERE = Path(__file__).parent
+SEED = 7  # vit_digits.dsk:25
+VALIDATION = 0.2  # vit_digits.dsk:19
+MICRO_BATCH = 64  # vit_digits.dsk:24
+EPOCHS = 30  # vit_digits.dsk:23
+LEARNING_RATE = 0.002  # vit_digits.dsk:29
+BETAS = (0.9, 0.999)
+EPSILON = 1e-08
+WEIGHT_DECAY = 0.05  # vit_digits.dsk:30
+WARMUP = 0.05  # vit_digits.dsk:35
+FLOOR = 0.01  # vit_digits.dsk:36
+CLIP = 1.0  # vit_digits.dsk:31
+KEEP = 3
+LOG_EVERY = 10
+
+
+def load_data(place: torch.device) -> tuple[arrays.Arrays, arrays.Arrays]:
+    """Samples to train on, and those to validate with."""
+    samples = arrays.digits(SEED, place)
+    return samples.split(VALIDATION, SEED)
+
+
+def build_optimizer(model: VitDigits) -> torch.optim.Optimizer:
+    """Follows the gradients; only matrices decay."""
+    return optimizer.adamw(
+        model, lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY, decay=DECAYING
+    )
+
+
+def validate(model: VitDigits, validation: arrays.Arrays) -> dict[str, float]:
+    """Means over the validation data."""
+    return evaluate.mean(model, model.objectives, validation.in_order(MICRO_BATCH))
+
+
+def train(run: Path, stop: int | None, place: torch.device) -> None:
+    """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
+    device.one_process()
+    device.allow_tf32(False)
+    training, validation = load_data(place)
+    steps = math.ceil(EPOCHS * len(training) / MICRO_BATCH)
+    warmup = round(WARMUP * steps)
+    last = steps if stop is None else min(stop, steps)
+
+    torch.manual_seed(SEED)
+    model = VitDigits().to(place)
+    model.initialize(SEED)
+    updates = build_optimizer(model)
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP)
+    position = checkpoints.restore(model, updates)
+    objectives = device.compiled(model.objectives, place)
+    how = "eager" if device.missing_compiler(place) else "compiled"
+    console.LINE.note(f"vit_digits, 202.2 k parameters on {device.describe(place)}, {how}")
+
+    with record.Record(
+        run, steps, MICRO_BATCH, "samples", start=position.step, title="vit_digits", every=LOG_EVERY
+    ) as log:
+        while position.step < last:
+            rate = LEARNING_RATE * schedule.cosine(position.step, steps, warmup, FLOOR)
+            optimizer.set_rate(updates, rate)
+            batch = training.batch(position.samples, MICRO_BATCH)
+            position.samples += MICRO_BATCH
+            loss = objectives(**batch)["loss"]
+            loss.backward()
+            norm = optimizer.clip_norm(model, CLIP)
+            updates.step()
+            updates.zero_grad()
+            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            position.step += 1
+            log.step(position.step, values["loss"], rate, values["gradient_norm"])
+            if position.step == last:
+                means = validate(model, validation)
+                log.evaluation(position.step, means)
+                best = position.best_loss
+                position.best_loss = means["loss"] if best is None else min(best, means["loss"])
+            if position.step == last:
+                checkpoints.save(model, updates, position)
+
+
+def main() -> None:
+    """Reads the flags and trains."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run (run)")
+    parser.add_argument("--steps", type=int, help="stop after this step")
+    parser.add_argument("--device", type=torch.device, help="cpu or cuda (the GPU if there is one)")
+    flags = parser.parse_args()
+    train(flags.run, flags.steps, flags.device or device.choose())
+
+
+if __name__ == "__main__":
+    errors.main(main)

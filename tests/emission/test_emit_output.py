@@ -1,0 +1,85 @@
+"""What is written: the same bytes each time, formatted, without a lint, and as the snapshots show it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from dskc.dsl.source import Source
+
+from .compiled import EXAMPLES, compile_source, example, write
+
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.dsk") if path.stem != "dense_100b")
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "eager_fp32": (
+        "stdlib_gpt",
+        ("training.execution=eager", "precision.compute=fp32", "data.validation=0", "training.evaluate=none"),
+    ),
+    "compiled_tf32": ("stdlib_gpt", ("training.execution=compiled", "precision.compute=tf32", "optimizer.clip=none")),
+    "sampled": ("stdlib_gpt", ('observe.sample=sample("def f(")', "training.deterministic=true", "data.seed=3")),
+    "by_tokens": ("stdlib_gpt", ("training.tokens=1_000_000", "training.steps=none", "checkpoint.every=5 min")),
+    "in_order": ("digits", ("data.shuffle=false", "checkpoint.every=2 epochs", "training.evaluate=every(1 epochs)")),
+    "binary": ("stdlib_gpt", ('data.source=tokens("x.bin", dtype: uint16)', "data.tokenizer=none", "data.vocab=999")),
+}
+
+
+class PyFile(SingleFileSnapshotExtension):
+    file_extension = "py"
+    _write_mode = WriteMode.TEXT
+
+
+@pytest.mark.parametrize("file", ["model.py", "train.py"])
+@pytest.mark.parametrize("name", NAMES)
+def test_snapshot(name: str, file: str, snapshot: SnapshotAssertion) -> None:
+    assert snapshot(extension_class=PyFile) == compile_source(example(name))[file]
+
+
+def every_program() -> dict[str, dict[str, str]]:
+    programs = {name: compile_source(example(name)) for name in NAMES}
+    return programs | {name: compile_source(example(base), *flags) for name, (base, flags) in VARIANTS.items()}
+
+
+def test_formatted_and_lint_clean(tmp_path: Path) -> None:
+    for name, files in every_program().items():
+        write(files, tmp_path / name)
+        ruff = [sys.executable, "-m", "ruff"]
+        common = ["--isolated", "--line-length", "100", "--target-version", "py311", "."]
+        for command in (["format", "--diff"], ["check", "--select", "E,F,I,UP,B"]):
+            done = subprocess.run([*ruff, *command, *common], cwd=tmp_path / name, capture_output=True, text=True)
+            assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+
+
+def test_same_bytes_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = example("stdlib_gpt").text
+    first = compile_source(Source("stdlib_gpt.dsk", text))
+    monkeypatch.chdir(tmp_path)
+
+    second = compile_source(Source(str(tmp_path / "stdlib_gpt.dsk"), text))
+
+    assert second == first
+    assert all(str(tmp_path) not in content for content in second.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_train_has_no_configuration_branches(name: str) -> None:
+    """Conditions depend on the run (its step, its flags), never on a constant of the spec alone."""
+    tree = ast.parse(compile_source(example(name))["train.py"])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp):
+            names = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
+            assert any(not each.isupper() for each in names), ast.unparse(node.test)
+    assert 90 <= len(compile_source(example(name))["train.py"].splitlines()) <= 300
+
+
+def test_plan_hash_is_that_of_the_plan() -> None:
+    import hashlib
+
+    files = compile_source(example("stdlib_gpt"))
+
+    assert hashlib.sha256(files["plan.json"].encode()).hexdigest() in files["train.py"]
