@@ -116,7 +116,7 @@ class SelfAttention(nn.Module):  # std/prelude.dsk:7
         k_BMEK = self.key(x_BEI).unflatten(-1, (12, 64)).transpose(1, 2)  # std/prelude.dsk:14
         v_BMEK = self.value(x_BEI).unflatten(-1, (12, 64)).transpose(1, 2)  # std/prelude.dsk:15
         attended_BMEK = F.scaled_dot_product_attention(q_BMEK, k_BMEK, v_BMEK)  # std/prelude.dsk:24
-        return self.output(attended_BMEK.transpose(1, 2).flatten(2, 3))  # std/prelude.dsk:25
+        return self.output(attended_BMEK.transpose(1, 2).flatten(2))  # std/prelude.dsk:25
 
 
 class Mlp(nn.Module):  # std/prelude.dsk:36
@@ -180,7 +180,7 @@ class SelfAttention2(nn.Module):  # std/prelude.dsk:7
         v_BTSK = self.value(x_BSO).unflatten(-1, (8, 64)).transpose(1, 2)  # std/prelude.dsk:15
         # std/prelude.dsk:24
         attended_BTSK = F.scaled_dot_product_attention(q_BTSK, k_BTSK, v_BTSK, is_causal=True)
-        return self.output(attended_BTSK.transpose(1, 2).flatten(2, 3))  # std/prelude.dsk:25
+        return self.output(attended_BTSK.transpose(1, 2).flatten(2))  # std/prelude.dsk:25
 
 
 class Mlp2(nn.Module):  # std/prelude.dsk:36

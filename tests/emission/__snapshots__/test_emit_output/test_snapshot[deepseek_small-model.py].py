@@ -112,7 +112,7 @@ class LatentAttention(nn.Module):  # std/deepseek.dsk:6
         # std/deepseek.dsk:15
         concat_BHSC = torch.cat((split_0_BHSN, layers.rope(split_1_BHSR, theta=10000)), 3)
         a_BHSN = F.scaled_dot_product_attention(concat_BHSC, k_BHSC, split_1_BHSN, is_causal=True)
-        return self.output(a_BHSN.transpose(1, 2).flatten(2, 3))  # std/deepseek.dsk:16
+        return self.output(a_BHSN.transpose(1, 2).flatten(2))  # std/deepseek.dsk:16
 
 
 class Swiglu(nn.Module):  # std/prelude.dsk:29

@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):  # std/prelude.dsk:7
         attended_BHSK = F.scaled_dot_product_attention(
             q_BHSK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True
         )
-        return self.output(attended_BHSK.transpose(1, 2).flatten(2, 3))  # std/prelude.dsk:25
+        return self.output(attended_BHSK.transpose(1, 2).flatten(2))  # std/prelude.dsk:25
 
 
 class Swiglu(nn.Module):  # std/prelude.dsk:29

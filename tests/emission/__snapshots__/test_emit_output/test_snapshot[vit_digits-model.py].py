@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):  # std/prelude.dsk:7
         k_BESK = self.key(x_BSD).unflatten(-1, (4, 16)).transpose(1, 2)  # std/prelude.dsk:14
         v_BESK = self.value(x_BSD).unflatten(-1, (4, 16)).transpose(1, 2)  # std/prelude.dsk:15
         attended_BESK = F.scaled_dot_product_attention(q_BESK, k_BESK, v_BESK)  # std/prelude.dsk:24
-        return self.output(attended_BESK.transpose(1, 2).flatten(2, 3))  # std/prelude.dsk:25
+        return self.output(attended_BESK.transpose(1, 2).flatten(2))  # std/prelude.dsk:25
 
 
 class Mlp(nn.Module):  # std/prelude.dsk:36
