@@ -96,7 +96,6 @@ MESSAGES: tuple[Message, ...] = (
         "separate the arguments with commas",
         ("a = f(x y)", "a = f(x: 1 y: 2)", "a = f(x, y z)", "a = f(1 2)", "a = f(x, 1 2)", "a = f(x, y: 1 z: 2)"),
         ("COMMA", ","),
-        safe=True,
     ),
     Message(
         "E0122",
@@ -143,7 +142,6 @@ MESSAGES: tuple[Message, ...] = (
         "separate the values with commas",
         ("a: (1 2)", "a: (1, 2 3)", "a: (x y)", "a: (x, y z)"),
         ("COMMA", ","),
-        safe=True,
     ),
     Message(
         "E0121", "value is missing before {token}", "remove a comma or add a value", ("a: (,)", "a: (1,,)"), others=True
@@ -154,6 +152,20 @@ MESSAGES: tuple[Message, ...] = (
         "only a call has named arguments: `kind(name: value)`",
         ("a: (x: 1)", "a: (x, y: 1)", "a: [x: 1]", "a: [x, y: 1]"),
     ),
+    Message(
+        "E0122",
+        "comma is missing before {token}",
+        "separate the sizes with commas",
+        (
+            "block a(x: [B S]) { }",
+            "block a(x: int[B S]) { }",
+            "block a(x: [B, S D]) { }",
+            "block a(x: int[B, S D]) { }",
+        ),
+        ("COMMA", ","),
+        safe=True,
+    ),
+    Message("E0108", "condition has `=` in it", "a comparison is `==`", ("if a = 3 { }",)),
     # names and headers
     Message("E0124", "name is missing after `let`", "write `let name = value`", ("let 3", "let"), others=True),
     Message(

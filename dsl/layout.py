@@ -207,6 +207,8 @@ def _separate(tokens: list[Token], end: int) -> list[Token]:
             depth -= 1
         elif kind == "RBRACE" and last == "_SEP":
             result.pop()
+        elif kind == "LBRACE" and last == "_SEP" and result[-1].payload is None:
+            result.pop()  # no statement starts with `{`, so it may stand on a line of its own
         result.append(token)
         last = kind
     if last == "_SEP":

@@ -68,6 +68,10 @@ def _insertion(
         return None
     kind, text = message.insert
     previous = tokens[position - 1].end if position else 0
+    # A name starts a statement only where its sign follows; otherwise something else is meant.
+    is_name = kind == "_SEP" and tokens[position].kind == "NAME"
+    if is_name and tokens[position + 1].kind not in ("COLON", "EQUAL", "LBRACE"):
+        return None
     if tokens[position - 1].kind == kind or machine.actions[machine.states[-1]].get(kind) is None:
         return None
     fix = Fix(Span(span.source, previous, previous), text, message.safe)

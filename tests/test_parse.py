@@ -150,6 +150,10 @@ def test_if_else_chain() -> None:
     assert second.orelse[0].path == ("e",)
 
 
+def test_brace_on_a_line_of_its_own() -> None:
+    assert only("s\n{\n  a: 1\n}\n").body[0].path == ("a",)
+
+
 def test_sequences() -> None:
     kinds = [value(text) for text in ("[1, 2,]", "(1, 2)", "(1,)", "()", "[]", "(1)")]
 
