@@ -32,9 +32,9 @@ KINDS = {
 }
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Writes tensors and forces them to the disk; the SHA-256 of what was written. `OSError` as the system gives it."""
-    header: dict[str, object] = {}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.nbytes

@@ -14,6 +14,7 @@ from ...dsl.spec import Spec
 from ..plan import Plan
 from ..report import memory, summary
 from ..serialize import plain, plan_data
+from . import huggingface
 from .externs import ExternFile, extern_files, fault
 from .model import bodies_of, model_view
 from .render import render
@@ -27,6 +28,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     bodies = bodies_of(plan)
     externs = extern_files(bodies.values())
     copies = _copies(externs, sink)
+    interchange = huggingface.checkpoint(spec, plan, sink)
     if sink.failed:
         return None
     runtime = PACKAGE if standalone else "dskc.runtime"
@@ -35,7 +37,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     name = file_name(spec.source.name)
     files = {
         "model.py": render("model.py", model_view(plan, name, runtime, externs)),
-        "train.py": render("train.py", train_view(spec, plan, name, digest, runtime)),
+        "train.py": render("train.py", train_view(spec, plan, name, digest, runtime, interchange)),
         "plan.json": described,
         **copies,
     }

@@ -14,6 +14,7 @@ from ..node import Body
 from ..plan import Plan
 from .constants import Constants, Length
 from .data import DataText, data_text
+from .huggingface import Checkpoint, constant
 from .layout import bracketed
 from .model import bodies_of, class_names, millions, predicted_value, scalars
 from .text import comment, quoted
@@ -23,7 +24,9 @@ from .views import TrainView
 ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "optimizer", "record", "schedule")
 
 
-def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: str) -> TrainView:
+def train_view(
+    spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: str, interchange: Checkpoint | None = None
+) -> TrainView:
     """Everything `train.py` says."""
     bodies = bodies_of(plan)
     forward = bodies["forward"]
@@ -54,6 +57,8 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
     bf16 = spec.precision.compute == "bf16"
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
+    loading, writing = _interchange(spec, interchange, constants, data)
+    modules |= {"huggingface"} if interchange else set()
     return TrainView(
         title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
         model=model,
@@ -68,7 +73,7 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
         rate=rate,
         steps=steps,
         setup=_setup(spec),
-        start=("model.initialize(SEED)",),
+        start=("model.initialize(SEED)", *loading),
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
         accumulates=spec.training.gradient_accumulation > 1,
         autocast="torch.autocast(place.type, torch.bfloat16)" if bf16 else None,
@@ -83,7 +88,7 @@ def train_view(spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: 
         timed=timed,
         record=record,
         sample=sample,
-        finish=("write_sample(model, coder)",) if sample else (),
+        finish=(*writing, *(("write_sample(model, coder)",) if sample else ())),
     )
 
 
@@ -202,6 +207,26 @@ def _record(
         arguments.append(f"every={constants.add('LOG_EVERY', spec.observe.log_every, 'observe.log_every')}")
     arguments += [f"{name}=False" for name in ("progress", "tensorboard") if not getattr(spec.observe, name)]
     return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
+
+
+def _interchange(
+    spec: Spec, found: Checkpoint | None, constants: Constants, data: DataText
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lines that load a Hugging Face checkpoint, and that write one."""
+    if found is None:
+        return (), ()
+    constants.rows["CONFIG"] = constant(found.config)
+    label = quoted(found.label)
+    loading: list[str] = []
+    writing: list[str] = []
+    if spec.model.weights is not None:
+        folder = constants.add("WEIGHTS", spec.model.weights.directory, "model.weights")
+        loading = bracketed("huggingface.load(", ["model", folder, label, "CONFIG"], ")", 4)
+    if spec.export.huggingface is not None:
+        folder = constants.add("HUGGINGFACE", spec.export.huggingface, "export.huggingface")
+        arguments = ["model", f"run / {folder}", label, "CONFIG", *(["coder"] if data.tokenizer else [])]
+        writing = bracketed("huggingface.save(", arguments, ")", 4)
+    return tuple(loading), tuple(writing)
 
 
 def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants, data: DataText) -> tuple[str, ...]:
