@@ -16,6 +16,7 @@ class Link(Record):
     """A connection, per accelerator and direction."""
 
     kind = "link"
+    compiled = False
     bandwidth: Bandwidth = needed("Bytes per second.", above=0)
     latency: Seconds = setting("Time before the first byte arrives.", default=5e-6, least=0)
 

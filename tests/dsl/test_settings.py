@@ -143,3 +143,24 @@ def test_a_misspelt_name_has_a_safe_fix_only_without_a_second_candidate() -> Non
         ("eps", True),
         ("decay", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("optimizer { betas: (0.0, 0.999) }", True),
+        ("optimizer { betas: (0.9, 1.0) }", False),
+        ("optimizer { betas: (-0.1, 0.9) }", False),
+        ("optimizer { eps: 0 }", False),
+        ("schedule { decay: cosine(100%) }", True),
+        ("schedule { decay: cosine(100.1%) }", False),
+        ("checkpoint { keep: 1 }", True),
+        ("checkpoint { keep: 0 }", False),
+        ("data { validation: 1 }", False),
+        ("checkpoint { every: 0 steps }", False),
+    ],
+)
+def test_bounds(text: str, fits: bool) -> None:
+    _, sink = settle(f"{IMAGES}{text}\n")
+
+    assert [d.code for d in sink] == ([] if fits else ["E0211"])
