@@ -101,7 +101,7 @@ def test_every_setting_is_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
         if not refused(record, field.name) and (record.__name__, field.name) not in reads
     }
     # What follows from it is in `data.vocab`; what one process has no use for changes nothing.
-    assert ignored == {"Bpe.vocab", "Link.bandwidth", "Link.latency"}
+    assert ignored == {"Bpe.vocab"}
 
 
 @pytest.mark.parametrize(
