@@ -74,6 +74,7 @@ class Node:
     `share` is the label path, from this body, of the call whose parameters this one uses; a leading "^" is the body
     that repeats this one. Without a label the node runs that call as it is; with one it has a module of its own, and
     its parameters of equal path are those of the other.
+    `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
     `dtypes` (of the outputs: "fp32", "bf16", "int64", "bool") and `cost` are filled by the passes of those names.
     """
@@ -92,6 +93,7 @@ class Node:
     count: int = 1
     dtypes: tuple[str, ...] = ()
     cost: Cost | None = None
+    bound: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,11 @@ def _model(names: Names, plan: Plan) -> Class:
     outputs = [predicted, *extra]
     methods.append(_prediction(names, body, outputs))
     if extra:
-        methods[-1] = replace(methods[-1], header=_renamed(methods[-1].header), doc=_features_doc(outputs))
+        methods[-1] = replace(
+            methods[-1],
+            header=_renamed(methods[-1].header),
+            doc="The prediction, and what the objectives need of the way to it.",
+        )
         methods.append(_only_prediction(body, predicted))
     methods.append(_objectives(names, body, plan.objectives, outputs))
     start = Function(
@@ -290,10 +294,6 @@ def _prediction(names: Names, body: Body, outputs: Sequence[Value]) -> Function:
     name, index = outputs[0]
     doc = f"{name.split('_')[0].capitalize()} {names.sizes.shape(types[name][index])} of {shapes}."
     return Function(tuple(header), comment(doc), tuple(writer.lines))
-
-
-def _features_doc(outputs: Sequence[Value]) -> str:
-    return comment(f"The prediction and what the objectives need of the way to it: {', '.join(n for n, _ in outputs)}.")
 
 
 def _only_prediction(body: Body, value: Value) -> Function:

@@ -177,14 +177,18 @@ class Writer:
         self.write(assignment(f"{target} = ", text, self.indent), node.span)
 
     def _targets(self, node: Node, index: int) -> str:
-        return ", ".join(self._name(node, output, index) for output in range(len(node.outputs)))
+        names: list[str] = []
+        for output in range(len(node.outputs)):
+            names.append(self._name(node, output, index, names))
+        return ", ".join(names)
 
-    def _name(self, node: Node, output: int, index: int) -> str:
+    def _name(self, node: Node, output: int, index: int, others: Sequence[str] = ()) -> str:
         """A variable name: the node's, its sizes, and a number where a value still needed has the name."""
-        base = fitting(stem(node, self.body.nodes)) + (f"_{output}" if len(node.outputs) > 1 else "")
+        several = node.bound or tuple(f"{node.name}_{i}" for i in range(len(node.outputs)))
+        base = fitting(several[output] if len(node.outputs) > 1 else stem(node, self.body.nodes))
         suffix = self.names.sizes.suffix(node.outputs[output])
         number, name = 1, base + suffix
-        while name in self.busy or self.uses.last.get(self.held.get(name, ("", 0)), -1) > index:
+        while name in self.busy or name in others or self.uses.last.get(self.held.get(name, ("", 0)), -1) > index:
             number += 1
             name = f"{base}_{number}{suffix}"
         return identifier(name)

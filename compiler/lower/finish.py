@@ -11,8 +11,8 @@ from .scope import Scope
 
 def finished(scope: Scope) -> tuple[Node, ...]:
     """The nodes, inputs first; a call without parameters gets a label that no other call has."""
-    ordered = [node for node in scope.nodes if node.op == "input"]
-    ordered += [node for node in scope.nodes if node.op != "input"]
+    nodes = [replace(n, bound=scope.bound[n.name]) if n.name in scope.bound else n for n in scope.nodes]
+    ordered = [node for node in nodes if node.op == "input"] + [node for node in nodes if node.op != "input"]
     taken = {*scope.owned, *(node.label for node in ordered if node.label)}
     return tuple(_labelled(node, taken) if node.body and not (node.label or node.share) else node for node in ordered)
 

@@ -25,7 +25,7 @@ class Scope:
 
     `labelled` are their nodes. `visible` is what the text of the block can name beside its own parameters and bindings.
     `missing` says why a name that the text binds has no value here; `owned` are the places of the labels of calls
-    with parameters, `explicit` those of them that follow `as`.
+    with parameters, `explicit` those of them that follow `as`. `bound` are the names of several results of a node.
     """
 
     owner: str
@@ -38,6 +38,7 @@ class Scope:
     labelled: dict[str, Node] = field(default_factory=dict)
     captured: dict[str, Ref] = field(default_factory=dict)
     explicit: set[str] = field(default_factory=set)
+    bound: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _taken: dict[str, int] = field(default_factory=dict)
 
     @property

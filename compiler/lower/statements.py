@@ -11,7 +11,7 @@ from .binding import bound_names
 from .expressions import evaluate, fixed, tensor
 from .objectives import objective
 from .repeats import repeat
-from .scope import Scope
+from .scope import Scope, variable
 from .state import State
 from .values import POISON, Meaning, Poison, Ref, Several, shown
 
@@ -68,6 +68,9 @@ def _binding(state: State, scope: Scope, binding: Binding) -> None:
         scope.poison(binding.names)
     elif isinstance(meaning, Several) and len(meaning.refs) == len(binding.names):
         scope.names.update(zip(binding.names, meaning.refs, strict=True))
+        source = meaning.refs[0].value[0]
+        if [ref.value for ref in meaning.refs] == [(source, index) for index in range(len(meaning.refs))]:
+            scope.bound[source] = tuple(variable(name) for name in binding.names)
     elif isinstance(meaning, tuple) and len(meaning) == len(binding.names):
         scope.names.update(zip(binding.names, meaning, strict=True))
     else:

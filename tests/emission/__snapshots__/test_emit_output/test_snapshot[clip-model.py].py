@@ -249,9 +249,9 @@ class Clip(nn.Module):  # clip.dsk:8
         self.clip = Clip2()  # clip.dsk:9
 
     def outputs(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The prediction and what the objectives need of the way to it: clip, clip, clip."""
-        clip_0_BO, clip_1_BO, clip_2 = self.clip(images, tokens)  # clip.dsk:9
-        return clip_0_BO, clip_1_BO, clip_2
+        """The prediction, and what the objectives need of the way to it."""
+        image_BO, text_BO, scale = self.clip(images, tokens)  # clip.dsk:9
+        return image_BO, text_BO, scale
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
         """The prediction."""
@@ -259,8 +259,8 @@ class Clip(nn.Module):  # clip.dsk:8
 
     def objectives(self, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:
         """The loss that is minimised; its parts and the metrics follow by name."""
-        clip_0_BO, clip_1_BO, clip_2 = self.outputs(images, tokens)
-        contrastive = layers.contrastive(clip_0_BO, clip_1_BO, clip_2)  # clip.dsk:13
+        image_BO, text_BO, scale = self.outputs(images, tokens)
+        contrastive = layers.contrastive(image_BO, text_BO, scale)  # clip.dsk:13
         return {"loss": contrastive}
 
     def initialize(self, seed: int) -> None:

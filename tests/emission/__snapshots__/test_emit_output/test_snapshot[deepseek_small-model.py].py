@@ -100,18 +100,18 @@ class LatentAttention(nn.Module):  # std/deepseek.dsk:6
         q_latent_BSQ = self.query_norm(self.query_down(x_BSD))  # std/deepseek.dsk:7
         # std/deepseek.dsk:8
         q_BHSC = self.query_up(q_latent_BSQ).unflatten(-1, (6, 48)).transpose(1, 2)
-        split_0_BHSN, split_1_BHSR = q_BHSC.split([32, 16], -1)  # std/deepseek.dsk:9
+        q_content_BHSN, q_place_BHSR = q_BHSC.split([32, 16], -1)  # std/deepseek.dsk:9
         # std/deepseek.dsk:10
-        split_0_BSL, split_1_BSR = self.latent_down(x_BSD).split([64, 16], -1)
-        latent_up_BSE = self.latent_up(self.latent_norm(split_0_BSL))  # std/deepseek.dsk:11
+        kv_latent_BSL, k_place_BSR = self.latent_down(x_BSD).split([64, 16], -1)
+        latent_up_BSE = self.latent_up(self.latent_norm(kv_latent_BSL))  # std/deepseek.dsk:11
         kv_BHSL = latent_up_BSE.unflatten(-1, (6, 64)).transpose(1, 2)
-        split_0_2_BHSN, split_1_BHSN = kv_BHSL.split([32, 32], -1)  # std/deepseek.dsk:12
-        rope_B1SR = layers.rope(split_1_BSR.unsqueeze(1), theta=10000)  # std/deepseek.dsk:13
+        k_content_BHSN, v_BHSN = kv_BHSL.split([32, 32], -1)  # std/deepseek.dsk:12
+        rope_B1SR = layers.rope(k_place_BSR.unsqueeze(1), theta=10000)  # std/deepseek.dsk:13
         k_shared_BHSR = rope_B1SR.expand(-1, 6, -1, -1)
-        k_BHSC = torch.cat((split_0_2_BHSN, k_shared_BHSR), 3)  # std/deepseek.dsk:14
-        # std/deepseek.dsk:15
-        concat_BHSC = torch.cat((split_0_BHSN, layers.rope(split_1_BHSR, theta=10000)), 3)
-        a_BHSN = F.scaled_dot_product_attention(concat_BHSC, k_BHSC, split_1_BHSN, is_causal=True)
+        k_BHSC = torch.cat((k_content_BHSN, k_shared_BHSR), 3)  # std/deepseek.dsk:14
+        rope_BHSR = layers.rope(q_place_BHSR, theta=10000)  # std/deepseek.dsk:15
+        concat_BHSC = torch.cat((q_content_BHSN, rope_BHSR), 3)
+        a_BHSN = F.scaled_dot_product_attention(concat_BHSC, k_BHSC, v_BHSN, is_causal=True)
         return self.output(a_BHSN.transpose(1, 2).flatten(2))  # std/deepseek.dsk:16
 
 
@@ -160,13 +160,13 @@ class MixtureOfExperts(nn.Module):  # std/deepseek.dsk:20
         self.shared_expert = Swiglu2()  # std/deepseek.dsk:26
 
     def forward(self, x_BSD: Tensor) -> Tensor:
-        router_0_BSA, router_1_BSA = self.router(x_BSD)  # std/deepseek.dsk:21
+        weights_BSA, chosen_BSA = self.router(x_BSD)  # std/deepseek.dsk:21
         # std/deepseek.dsk:22
-        dispatch_0_GD, dispatch_1_R, dispatch_2_G = layers.dispatch(x_BSD, router_1_BSA, experts=16)
-        gate_GF = F.silu(self.gate(dispatch_0_GD, dispatch_1_R))  # std/deepseek.dsk:23
-        h_GF = gate_GF * self.up(dispatch_0_GD, dispatch_1_R)  # std/deepseek.dsk:24
-        down_GD = self.down(h_GF, dispatch_1_R)  # std/deepseek.dsk:25
-        routed_BSD = layers.combine(down_GD, dispatch_2_G, router_0_BSA)
+        rows_GD, sizes_R, order_G = layers.dispatch(x_BSD, chosen_BSA, experts=16)
+        gate_GF = F.silu(self.gate(rows_GD, sizes_R))  # std/deepseek.dsk:23
+        h_GF = gate_GF * self.up(rows_GD, sizes_R)  # std/deepseek.dsk:24
+        # std/deepseek.dsk:25
+        routed_BSD = layers.combine(self.down(h_GF, sizes_R), order_G, weights_BSA)
         return routed_BSD + self.shared_expert(x_BSD)  # std/deepseek.dsk:26
 
 
@@ -211,7 +211,7 @@ class Deepseek(nn.Module):  # deepseek_small.dsk:17
         self.prediction_norm = nn.RMSNorm(192, eps=1e-06)  # deepseek_small.dsk:31
 
     def outputs(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The prediction and what the objectives need of the way to it: logits, x_3."""
+        """The prediction, and what the objectives need of the way to it."""
         x_BSD = self.embedding(tokens)  # deepseek_small.dsk:18
         for dense_layer in self.dense:  # deepseek_small.dsk:19
             x_BSD = dense_layer(x_BSD)

@@ -123,7 +123,7 @@ class Digits(nn.Module):  # digits.dsk:9
         self.linear = nn.Linear(64, 10, bias=False)  # digits.dsk:15
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The prediction and what the objectives need of the way to it: logits, x_2."""
+        """The prediction, and what the objectives need of the way to it."""
         x_BIWW = F.relu(self.batch_norm(self.conv2d(images)))  # digits.dsk:10
         for residual_block in self.early:  # digits.dsk:11
             x_BIWW = residual_block(x_BIWW)
