@@ -142,7 +142,7 @@ def test_run_gives_the_exit_code_of_the_program(tmp_path: Path, capfd: pytest.Ca
 def test_layout() -> None:
     assert split_arguments('a, f(b, c), "x, y", [1, 2]') == ["a", "f(b, c)", '"x, y"', "[1, 2]"]
     assert assignment("x = ", "f(a)", 4) == ["x = f(a)"]
-    long = ", ".join(f"argument_{i}" for i in range(7)) + ", a_long_one"
+    long = ", ".join(f"argument_{i}" for i in range(7)) + ", argone"
     assert assignment("x = ", f"f({long})", 4) == ["x = f(", f"    {long}", ")"]
     names = [f"argument_number_{i}" for i in range(8)]
     assert bracketed("f(", names, ")") == ["f(", *(f"    {name}," for name in names), ")"]
