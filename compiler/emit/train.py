@@ -59,6 +59,7 @@ def train_view(
     modules |= {"generate"} if sample else set()
     loading, writing = _interchange(spec, interchange, constants, data)
     modules |= {"huggingface"} if interchange else set()
+    modules |= {"export"} if spec.export.safetensors is not None else set()
     return TrainView(
         title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
         model=model,
@@ -212,20 +213,23 @@ def _record(
 def _interchange(
     spec: Spec, found: Checkpoint | None, constants: Constants, data: DataText
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Lines that load a Hugging Face checkpoint, and that write one."""
-    if found is None:
-        return (), ()
-    constants.rows["CONFIG"] = constant(found.config)
-    label = quoted(found.label)
+    """Lines that load weights before training, and that write them after it."""
     loading: list[str] = []
     writing: list[str] = []
+    if spec.export.safetensors is not None:
+        file = constants.add("SAFETENSORS", spec.export.safetensors, "export.safetensors")
+        writing.append(f"export.safetensors(model, run / {file})")
+    if found is None:
+        return (), tuple(writing)
+    constants.rows["CONFIG"] = constant(found.config)
+    label = quoted(found.label)
     if spec.model.weights is not None:
         folder = constants.add("WEIGHTS", spec.model.weights.directory, "model.weights")
         loading = bracketed("huggingface.load(", ["model", folder, label, "CONFIG"], ")", 4)
     if spec.export.huggingface is not None:
         folder = constants.add("HUGGINGFACE", spec.export.huggingface, "export.huggingface")
         arguments = ["model", f"run / {folder}", label, "CONFIG", *(["coder"] if data.tokenizer else [])]
-        writing = bracketed("huggingface.save(", arguments, ")", 4)
+        writing += bracketed("huggingface.save(", arguments, ")", 4)
     return tuple(loading), tuple(writing)
 
 

@@ -16,7 +16,7 @@ from dskc.runtime import huggingface
 from dskc.runtime.errors import RunError
 from dskc.runtime.tokenizer import Subwords
 
-from .checkpoints import CONFIGS, checkpoint, compiled, logits, network
+from .checkpoints import CONFIGS, checkpoint, compiled, logits, module, network
 
 EXPORT = 'export.huggingface="hf"'
 
@@ -221,3 +221,27 @@ def test_a_model_that_transformers_does_not_have_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(RunError, match=r"has no place for value\.weight, value\.bias"):
         huggingface.save(ours, tmp_path / "back", label, config)
+
+
+def test_a_run_starts_from_a_checkpoint_and_ends_with_an_export(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    checkpoint("llama", tmp_path / "theirs")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("a small text to learn from. " * 40)
+    spec = tmp_path / "imported.dsk"
+    assert main(["import", str(tmp_path / "theirs/config.json"), "-o", str(spec)]) == 0
+    sets = [EXPORT, 'export.safetensors="w.safetensors"', "data.tokenizer=bytes", "data.sequence=16"]
+    sets += [f'data.source=text("{tmp_path}/texts/*.txt")', "training.steps=2", "training.execution=eager"]
+    sets += ["training.gradient_accumulation=1", "precision.compute=fp32", "optimizer.lr=1e-2"]
+    program = compiled(tmp_path, spec, *sets)
+    module(program, "model")
+    train = module(program, "train")
+
+    train.train(tmp_path / "run", None, torch.device("cpu"))
+
+    weights = safetensors.torch.load_file(tmp_path / "run/w.safetensors")
+    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run/hf")
+    start = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "theirs")
+    norm = back.model.norm.weight.detach()
+    assert torch.equal(norm, weights["llama.norm.weight"])
+    assert 0 < (norm - start.model.norm.weight).abs().max() < 0.1

@@ -1,0 +1,1 @@
+"""The same model and step written by others; each runs in a process of its own."""
