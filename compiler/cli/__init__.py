@@ -17,6 +17,7 @@ COMMANDS = (
     ("plan", "show parameters, FLOPs and memory before anything runs"),
     ("explain", "explain an error code or a setting"),
     ("new", "write a spec to start from"),
+    ("import", "turn a Hugging Face config.json into a spec"),
     ("schema", "print the JSON Schema of the settings"),
     ("completion", "print the completion script of a shell"),
 )

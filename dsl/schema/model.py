@@ -10,7 +10,6 @@ class HuggingFace(Record):
     """Weights in the Hugging Face layout."""
 
     kind = "hf"
-    compiled = False
     directory: str = needed("Folder with `config.json` and `*.safetensors`.")
 
 

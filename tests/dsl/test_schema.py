@@ -104,7 +104,7 @@ LATER = [
     ("optimizer { weight_decay: ramp(0.1, 0) }", ["optimizer.weight_decay: ramp"]),
     ("precision { compute: fp16 }", ["precision.compute: fp16"]),
     ("precision { master: none }", ["precision.master: none"]),
-    ("export { onnx: \"a.onnx\", safetensors: \"a\" }", ["export.onnx", "export.safetensors"]),
+    ("export { onnx: \"a.onnx\", torch_export: \"a\" }", ["export.onnx", "export.torch_export"]),
     ("data { augment: random(shift: 1, rotate: 10) }", []),
     ("parallel { world_size: 1, data_parallel: 1, gpu_per_node: 1, shard: none }", []),
     ("training { execution: cuda_graph }", ["training.execution: cuda_graph"]),
