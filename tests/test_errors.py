@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dskc.compiler.build import check
+from dskc.compiler.build import check, make_plan
+from dskc.compiler.emit.huggingface import checkpoint
 from dskc.compiler.gate import gate
 from dskc.dsl.explain import codes, page, title
 from dskc.dsl.source import Source
@@ -22,6 +23,8 @@ def found(path: Path, text: str) -> set[str]:
     checked = check(Source(str(path), text))
     if checked.spec is not None and not checked.sink.failed:
         gate(checked.spec, checked.sink)
+        if checked.lowered is not None and not checked.sink.failed:
+            checkpoint(checked.spec, make_plan(checked.spec, checked.lowered), checked.sink)
     return {finding.code for finding in checked.sink}
 
 
