@@ -8,6 +8,13 @@ from dataclasses import dataclass
 Monomial = tuple[str, ...]
 
 
+class Quotient(str):
+    """The symbol of a quotient that leaves a remainder, or may; it gets a number once its parts have one."""
+
+    dividend: Dim
+    divisor: Dim
+
+
 @dataclass(frozen=True)
 class Poly:
     """A polynomial with integer coefficients; `terms` maps sorted symbol names to their coefficient."""
@@ -44,10 +51,10 @@ class Poly:
     def __floordiv__(self, other: Dim) -> Dim:
         """Exact where every term divides; otherwise an opaque symbol such as `(S + 1)//2`."""
         exact = _exact_quotient(self, other)
-        return exact if exact is not None else symbol(f"({self})//({other})")
+        return exact if exact is not None else _quotient(self, other)
 
     def __rfloordiv__(self, other: int) -> Dim:
-        return _simplify({(): other}) if other == 0 else symbol(f"({other})//({self})")
+        return 0 if other == 0 else _quotient(other, self)
 
     def __str__(self) -> str:
         return " + ".join(_term_text(m, c) for m, c in self.terms).replace("+ -", "- ")
@@ -61,15 +68,28 @@ def symbol(name: str) -> Poly:
     return Poly((((name,), 1),))
 
 
+def _quotient(dividend: Dim, divisor: Dim) -> Poly:
+    name = Quotient(f"({dividend})//({divisor})")
+    name.dividend, name.divisor = dividend, divisor
+    return symbol(name)
+
+
 def substitute(dim: Dim, values: Mapping[str, int]) -> Dim:
-    """The size with symbols replaced by numbers; opaque quotients stay as they are."""
+    """The size with symbols replaced by numbers, those in quotients as well."""
     result: Dim = 0
     for monomial, coefficient in _terms(dim):
         term: Dim = coefficient
         for name in monomial:
-            term = term * values.get(name, symbol(name))
+            term = term * _value(name, values)
         result = result + term
     return result
+
+
+def _value(name: str, values: Mapping[str, int]) -> Dim:
+    if isinstance(name, Quotient):
+        divisor = substitute(name.divisor, values)
+        return symbol(name) if divisor == 0 else substitute(name.dividend, values) // divisor
+    return values.get(name, symbol(name))
 
 
 def symbols(dim: Dim) -> frozenset[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
 
 from .diagnostics import Sink
@@ -12,8 +14,16 @@ MAX_BYTES = 8 * 1024 * 1024
 
 def read(path: Path, sink: Sink) -> Source | None:
     """The text of a file, or None when it is too large; OSError when there is none."""
+    return decode(str(path), content(path), sink)
+
+
+def content(path: Path, most: int = MAX_BYTES + 1) -> bytes:
+    """The first `most` bytes of a regular file; OSError for anything else, since a pipe or a device may never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "not a regular file; pipe it to standard input and name it `-`", str(path))
     with path.open("rb") as file:
-        return decode(str(path), file.read(MAX_BYTES + 1), sink)
+        return file.read(most)
 
 
 def decode(name: str, data: bytes, sink: Sink) -> Source | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ...dsl.schema import data as schema
 from ...dsl.schema.augment import RandomChange
 from ...dsl.spec import Spec
+from ..dims import substitute
+from ..lower.inputs import classes, sizes
 from ..node import Body, Tensor
 from .constants import Constants
 from .layout import assignment
@@ -171,9 +173,7 @@ def _random(spec: Spec, constants: Constants, forward: Body) -> DataText:
 
 def _field(spec: Spec, tensor: Tensor) -> str:
     """`arrays.Field((1, 8, 8))`: a sample's shape; for whole numbers how many different ones there are."""
-    sizes = {"S": spec.data.sequence}
-    shape = tuple(dim if isinstance(dim, int) else sizes[str(dim)] for dim in tensor.shape[1:])
+    shape = tuple(substitute(dim, sizes(spec)) for dim in tensor.shape[1:])
     if tensor.kind != "int":
         return f"arrays.Field({literal(shape)})"
-    classes = (spec.data.vocab or spec.data.classes) if len(shape) else (spec.data.classes or spec.data.vocab)
-    return f"arrays.Field({literal(shape)}, classes={literal(classes or 2)})"
+    return f"arrays.Field({literal(shape)}, classes={literal(classes(spec, tensor))})"

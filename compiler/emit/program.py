@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...dsl.diagnostics import Sink
+from ...dsl.read import content
+from ...dsl.source import Span
 from ...dsl.spec import Spec
 from ..plan import Plan
 from ..report import memory, summary
@@ -20,7 +22,7 @@ from .model import bodies_of, model_view
 from .render import render
 from .standalone import PACKAGE, runtime_files
 from .text import file_name
-from .train import train_view
+from .train import train_view, writes
 
 
 def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dict[str, str] | None:
@@ -29,6 +31,8 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     externs = extern_files(bodies.values())
     copies = _copies(externs, sink)
     interchange = huggingface.checkpoint(spec, plan, sink)
+    if spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived":
+        _check_sample(spec, plan, sink)
     if sink.failed:
         return None
     runtime = PACKAGE if standalone else "dskc.runtime"
@@ -44,6 +48,13 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     return files | runtime_files(files["model.py"] + files["train.py"]) if standalone else files
 
 
+def _check_sample(spec: Spec, plan: Plan, sink: Sink) -> None:
+    """A sample that was asked for needs a model that can write one."""
+    if not writes(plan, bodies_of(plan)["forward"]):
+        message = "`observe.sample` has no effect: the model does not predict the next token from tokens alone"
+        sink.error("E0307", message, spec.span("observe.sample") or Span(spec.source, 0, 0), "remove it")
+
+
 def plan_json(spec: Spec, plan: Plan) -> str:
     """Canonical JSON of what was compiled, of the plan and of what is predicted of it: no paths, no times."""
     cost = summary(plan)
@@ -52,14 +63,14 @@ def plan_json(spec: Spec, plan: Plan) -> str:
         "flops_forward": plain(cost.flops),
         "memory": asdict(memory(plan, spec)),
     }
-    content = {
+    described = {
         "dskc": version(),
         "name": plan.name,
         "plan": plan_data(plan),
         "predicted": predicted,
         "spec": spec.canonical(),
     }
-    return json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    return json.dumps(described, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
 def version() -> str:
@@ -79,7 +90,7 @@ def _copies(externs: Sequence[ExternFile], sink: Sink) -> dict[str, str]:
         reason = fault(each, externs)
         path = Path(each.span.source.name).parent / each.path
         try:
-            text = path.read_text("utf-8") if reason is None else ""
+            text = content(path).decode("utf-8") if reason is None else ""
         except (OSError, ValueError) as error:
             reason = f"it cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         if reason is not None:

@@ -7,7 +7,7 @@ from ...dsl.schema.optimizer import AdamW, Norm, Sgd
 from ...dsl.schema.schedule import Constant, Cosine, Linear
 from ...dsl.schema.training import Every
 from ...dsl.spec import Spec
-from ...dsl.values import AUTO, Quantity
+from ...dsl.values import Quantity
 from ..dims import symbol
 from ..lower.inputs import targets
 from ..node import Body
@@ -50,7 +50,7 @@ def train_view(
     checkpoint_when, timed = _checkpoint_when(spec, length)
     constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
     record = _record(spec, plan, constants, length, steps, data)
-    sample = _sample(spec, plan, forward, constants, data)
+    sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0
     batches = _batches(spec, constants)
     functions = after_steps(bodies)
@@ -233,11 +233,10 @@ def _interchange(
     return tuple(loading), tuple(writing)
 
 
-def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants, data: DataText) -> tuple[str, ...]:
-    wanted = spec.observe.sample
-    if wanted is None or (wanted is AUTO and not (data.tokenizer and writes(plan, forward))):
+def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants) -> tuple[str, ...]:
+    settings = spec.observe.sample
+    if not isinstance(settings, Sample) or not writes(plan, forward):
         return ()
-    settings = wanted if isinstance(wanted, Sample) else Sample()
     count = constants.add("SAMPLE_TOKENS", settings.tokens, "observe.sample")
     heat = constants.add("TEMPERATURE", settings.temperature, "observe.sample")
     prompt = "[coder.end]"

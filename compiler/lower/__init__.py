@@ -11,6 +11,7 @@ from typing import Final
 from ...dsl.diagnostics import Sink
 from ...dsl.spec import Spec
 from ..node import Body, Objective, Tensor, Value
+from .bounds import check_bounds
 from .expressions import evaluate
 from .finish import finished
 from .inputs import add_inputs, check_sizes, prediction, sizes, targets
@@ -18,6 +19,7 @@ from .instances import lower_block, sizes_in
 from .legend import add_legends
 from .objectives import apply_to_exits
 from .parameters import tensors
+from .ranges import check_ranges
 from .report import Reporter
 from .scope import Scope
 from .state import State
@@ -58,6 +60,11 @@ def lower(spec: Spec, sink: Sink) -> Lowered | None:
     warn_unused(spec, sink)
     state.bodies["forward"] = forward
     state.bodies = _reachable(state.bodies)
+    check_bounds(state, forward)
+    check_ranges(state, forward)
+    _check_learns(state, forward)
+    if state.report.errors:
+        return None
     count = tensors(state.bodies)
     if count > MOST_PARAMETERS:
         message = f"the model has {count:,} parameter tensors, more than {MOST_PARAMETERS:,}"
@@ -80,6 +87,25 @@ def _forward(state: State) -> Body:
     check_sizes(state, nodes)
     state.scalars["forward"] = sizes_in(scope)
     return Body("forward", "forward", nodes, tuple(o.value for o in state.objectives), spec.forward.span)
+
+
+def _check_learns(state: State, forward: Body) -> None:
+    """Each loss comes from a parameter; torch has no gradient for one that does not."""
+    owning: set[str | None] = set()
+    for name, body in state.bodies.items():  # a body comes after those that it runs
+        if any(node.parameters or node.op == "extern" or node.body in owning for node in body.nodes):
+            owning.add(name)
+    nodes = {node.name: node for node in forward.nodes}
+    for loss in (each for each in state.objectives if each.kind == "loss"):
+        waiting, seen = [loss.value[0]], set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in seen and nodes[name].op != "stop_gradient":
+                seen.add(name)
+                waiting += [source for source, _ in nodes[name].inputs]
+        if not any(nodes[name].parameters or nodes[name].body in owning or nodes[name].op == "extern" for name in seen):
+            message = f"the loss `{loss.name}` depends on no parameter, so there is nothing to train"
+            state.report.error("E0525", message, loss.span, "give the model a layer, such as `linear`")
 
 
 def _lowered(state: State) -> Lowered:

@@ -41,6 +41,13 @@ def sizes(spec: Spec) -> dict[str, int]:
     return known if spec.data.sequence is None else known | {"S": spec.data.sequence}
 
 
+def classes(spec: Spec, tensor: Tensor) -> int:
+    """How many different whole numbers an input may hold: those of tokens, or of classes where each sample has one."""
+    one = len(tensor.shape) == 1
+    found = (spec.data.classes or spec.data.vocab) if one else (spec.data.vocab or spec.data.classes)
+    return found or 2
+
+
 def add_inputs(state: State, scope: Scope) -> None:
     """Inputs of `forward` with the types that the data source gives them."""
     supplied = fields(state.spec)
@@ -51,7 +58,7 @@ def add_inputs(state: State, scope: Scope) -> None:
             state.report.error("E0528", message, param.span, help)
             scope.poison((param.name,))
             continue
-        actual = _declared(state, scope, param.type) if supplied is None else supplied.get(param.name)
+        actual = _declared(state, scope, param) if supplied is None else supplied.get(param.name)
         if actual is None and supplied is not None:
             _not_supplied(state, param, supplied)
         if actual is None or (supplied is not None and not _fits(state, scope, param, param.type, actual)):
@@ -60,7 +67,13 @@ def add_inputs(state: State, scope: Scope) -> None:
             scope.names[param.name] = scope.input(param.name, actual, param.span)
 
 
-def _declared(state: State, scope: Scope, declared: TensorType) -> Tensor | None:
+def _declared(state: State, scope: Scope, param: Param) -> Tensor | None:
+    declared = param.type
+    assert isinstance(declared, TensorType)
+    if not declared.dims or declared.dims[0].span.text != "B":
+        message = f"the first size of `{param.name}` is not `B`: an input of `forward` holds a batch of samples"
+        state.report.error("E0528", message, param.span, f"declare it {param.name}: [B, ...]")
+        return None
     for dim in declared.dims:
         if is_symbol(dim) and not scope.binds(dim.span.text) and dim.span.text not in scope.visible.constants:
             scope.names[dim.span.text] = symbol(dim.span.text)

@@ -73,6 +73,9 @@ def _weight(state: State, scope: Scope, statement: ast.Objective) -> float | Non
         weight = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         if weight is None and value is not POISON:
             state.report.error("E0526", f"a weight is a number, but this is {shown(value)}", option.value.span)
+        if weight == 0:
+            help = "remove it, or state it as a `metric`; `if` leaves it out of a profile"
+            state.report.error("E0526", f"a {statement.kind} of weight 0 has no effect", option.value.span, help)
     return weight
 
 

@@ -58,8 +58,9 @@ def _overlaid(base: Layered, profile: str | None, flags: tuple[str, ...], unit: 
         Collector(over, sink).profile(*base.profiles[profile])
     elif profile is not None:
         _unknown_profile(profile, base, sink)
+    collector = Collector(over, sink)
     for flag in flags:
-        Collector(over, sink).flag(flag, unit)
+        collector.flag(flag, unit)
     return over
 
 

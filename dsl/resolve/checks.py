@@ -9,8 +9,8 @@ from .. import ast
 from ..schema.base import Record
 from ..schema.cluster import GPUS
 from ..schema.compression import Channels
-from ..schema.data import Digits, Random, TokenizerFile
-from ..schema.observe import Alert
+from ..schema.data import Bpe, ByteTokens, Data, Digits, Random, TokenizerFile
+from ..schema.observe import Alert, Sample
 from ..schema.optimizer import DynamicBetas, Ramp
 from ..source import Span
 from ..suggest import nearest
@@ -76,14 +76,32 @@ def _no_effect(view: View) -> None:
     for name in ("tokenizer", "sequence", "vocab", "packing"):
         if not tokens and view.given(f"data.{name}"):
             view.error("E0307", f"data.{name}", f"`data.{name}` has no effect: `{kind}` gives no tokens", "remove it")
+    if tokens and not isinstance(source, TEXT_SOURCES) and view.get("data.tokenizer") is not None:
+        message = f"`data.tokenizer` has no effect: `{kind}` gives tokens, not text"
+        view.error("E0307", "data.tokenizer", message, "remove it, and write `vocab: ...`")
+    elif tokens and isinstance(view.get("observe.sample"), Sample) and view.get("data.tokenizer") is None:
+        message = "`observe.sample` has no effect: without a tokenizer no text can be written"
+        view.error("E0307", "observe.sample", message, "remove it", "data.source")
     if tokens and view.given("data.augment") and view.get("data.augment") is not None:
         view.error("E0307", "data.augment", f"`data.augment` has no effect: `{kind}` gives no images", "remove it")
     if not tokens and view.get("observe.sample") is not None:
         view.error("E0307", "observe.sample", f"`observe.sample` has no effect: `{kind}` gives no text", "remove it")
     if isinstance(source, Digits) and view.get("data.classes") != 10:
         view.error("E0304", "data.classes", "`digits` has 10 classes", "remove `classes`: it follows from the source")
-    if isinstance(source, Random) and view.get("data.validation"):
-        view.error("E0307", "data.validation", "`data.validation` has no effect: `random` has no end", "remove it")
+    if isinstance(source, Random):
+        _random(view)
+    elif view.get("data.seed") != view.get("training.seed") and not (
+        view.get("data.shuffle") or view.get("data.validation") or view.get("data.augment")
+    ):
+        message = "`data.seed` has no effect: there is neither shuffling nor a split"
+        view.error("E0307", "data.seed", message, "remove it", "data.shuffle")
+
+
+def _random(view: View) -> None:
+    """Random samples have no documents, no order and no end."""
+    for name, why in (("validation", "has no end"), ("shuffle", "has no order"), ("packing", "has no documents")):
+        if view.given(f"data.{name}") and view.get(f"data.{name}") != getattr(Data, name):
+            view.error("E0307", f"data.{name}", f"`data.{name}` has no effect: `random` {why}", "remove it")
 
 
 def _evaluation(view: View) -> None:
@@ -168,12 +186,20 @@ def _records(value: object) -> list[Record]:
 
 
 def check_unused(run: Resolver) -> None:
-    """A constant of the model that nothing reads is a setting that would be ignored."""
-    if run.broken or not run.layered.constants:
+    """A constant of the model, or a size of the data, that nothing reads is a setting that would be ignored."""
+    sizes = [name for name in ("data.classes", "data.vocab") if run.given(name)]
+    if run.broken or not (run.layered.constants or sizes):
         return
     read: set[str] = set()
     for unit in run.units:
         _names(unit.file.body, read)
+    source, tokenizer = run.value("data.source"), run.value("data.tokenizer")
+    for name in sizes:
+        # Random samples need both, files of tokens and of a tokenizer are checked against the vocabulary.
+        only_model = isinstance(source, TOKEN_SOURCES if name == "data.classes" else TEXT_SOURCES)
+        if only_model and name not in read and (name == "data.classes" or isinstance(tokenizer, Bpe | ByteTokens)):
+            message = f"`{name}` has no effect: the model does not read it"
+            run.sink.error("E0307", message, run.place(name), f"remove it, or use `{name}` in the model")
     for name, entry in run.layered.constants.items():
         if name not in read:
             run.sink.warning(
@@ -182,14 +208,14 @@ def check_unused(run: Resolver) -> None:
 
 
 def _names(node: object, into: set[str]) -> None:
-    """Collects the last word of every name in a tree, and of types."""
+    """Collects every name in a tree, and its last word alone."""
     stack = [node]
     while stack:
         item = stack.pop()
         if isinstance(item, tuple):
             stack += [part for part in item if not isinstance(part, _LEAVES)]
         elif isinstance(item, ast.Name):
-            into.add(item.path[-1])
+            into.update((item.path[-1], ".".join(item.path)))
         else:
             stack += [part for part in vars(item).values() if not isinstance(part, _LEAVES)]
 

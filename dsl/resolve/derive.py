@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..evaluate import FAILED
+from ..read import content
 from ..schema.data import Bpe, ByteTokens, Datasets, Digits, Jsonl, Parquet, Text, TokenFiles, TokenizerFile
 from ..schema.observe import Sample
 from ..schema.precision import DynamicScale
@@ -35,12 +36,13 @@ def tokenizer_size(tokenizer: object) -> int | None:
 def _file_size(path: Path) -> int | None:
     """Largest token number of a `tokenizer.json`, plus one."""
     try:
-        if path.stat().st_size > MAX_TOKENIZER_BYTES:
+        found = content(path, MAX_TOKENIZER_BYTES + 1)
+        if len(found) > MAX_TOKENIZER_BYTES:
             return None
-        content = json.loads(path.read_bytes())
-        vocabulary = content["model"]["vocab"]
+        tokenizer = json.loads(found)
+        vocabulary = tokenizer["model"]["vocab"]
         numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-        numbers += [token["id"] for token in content.get("added_tokens") or ()]
+        numbers += [token["id"] for token in tokenizer.get("added_tokens") or ()]
         return int(max(numbers)) + 1
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

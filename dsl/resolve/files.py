@@ -80,8 +80,8 @@ class Loader:
     def _file(self, statement: ast.Import, path: Path) -> Unit | None:
         try:
             target = (path.parent / statement.target).resolve()
-        except (OSError, ValueError):
-            target = path.parent / "?"
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
+            target = path.parent / statement.target.replace("\0", "?")
         if target in self.open:
             chain = " -> ".join(p.name for p in [*self.open[self.open.index(target) :], target])
             self.sink.error(

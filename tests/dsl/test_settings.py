@@ -12,7 +12,7 @@ from dskc.dsl.schema.optimizer import AdamW, DynamicBetas, Norm, Ramp, Sgd
 from dskc.dsl.schema.schedule import Cosine, Linear
 from dskc.dsl.schema.training import Every
 from dskc.dsl.values import AUTO, Quantity
-from tests.dsl.specs import IMAGES, TEXT, settle, spec_of
+from tests.dsl.specs import IMAGES, TEXT, codes_of, settle, spec_of
 
 VALUES = [
     ("checkpoint", "every: 100 steps", Quantity(100, "steps")),
@@ -164,3 +164,9 @@ def test_bounds(text: str, fits: bool) -> None:
     _, sink = settle(f"{IMAGES}{text}\n")
 
     assert [d.code for d in sink] == ([] if fits else ["E0211"])
+
+
+def test_a_flag_that_overrides_a_flag_is_said() -> None:
+    assert codes_of(IMAGES, None, "model.width=11", "model.width=12") == ["E0202"]
+    assert codes_of(IMAGES, None, "optimizer=sgd(lr: 0.1)", "optimizer.lr=0.2") == ["E0202"]
+    assert codes_of(IMAGES, None, "model.width=10", "optimizer.lr=0.2") == []

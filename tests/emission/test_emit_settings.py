@@ -19,7 +19,7 @@ from dskc.dsl.schema.types import Type, settings_of
 from dskc.dsl.source import Source
 from dskc.dsl.spec import Spec
 
-from .compiled import example, told
+from .compiled import compile_source, example, told
 
 GPT, DIGITS = example("stdlib_gpt"), example("digits")
 RANDOM = Source(
@@ -122,3 +122,29 @@ def test_without_a_back_end_it_is_refused(setting: str, name: str) -> None:
     gate(checked.spec, checked.sink)
 
     assert [(d.code, name in d.message) for d in checked.sink if d.severity == "error"] == [("E0701", True)]
+
+
+WORDS = """dsk 1
+model m {{
+  forward(tokens: int[B, S], targets: int[B, S]) {{
+    x = embedding(tokens, size: data.vocab, dim: 4) as left
+    y = embedding(targets, size: data.vocab, dim: 4) as right
+    loss mse(mean(x, dim: 1), mean(y, dim: 1))
+  }}
+}}
+data {{ source: text("a"), tokenizer: bytes, sequence: 4 }}
+training {{ steps: 2 }}
+{}
+"""
+
+
+def test_only_a_model_that_can_write_is_asked_for_a_sample() -> None:
+    assert "generate" not in compile_source(Source("s.dsk", WORDS.format("")))["train.py"]
+    with pytest.raises(AssertionError, match="E0307"):
+        compile_source(Source("s.dsk", WORDS.format('observe { sample: sample("x") }')))
+
+
+def test_a_batch_size_within_a_sample_gets_its_number() -> None:
+    source = Source("s.dsk", RANDOM.text.replace("[B, 4]", "[B, 4, B]").replace("(images,", "(mean(images, dim: 2),"))
+
+    assert "arrays.Field((4, 8))" in compile_source(source)["train.py"]
