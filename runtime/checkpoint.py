@@ -32,7 +32,6 @@ class Position:
 
     step: int = 0  # optimizer steps done
     samples: int = 0  # training samples consumed
-    best_loss: float | None = None  # lowest validation loss so far
 
 
 class Checkpoints:
@@ -156,7 +155,8 @@ class Checkpoints:
             training = tensorfile.read(path / TRAINING)
             set_optimizer(model, optimizer, training)
             set_random_states(training)
-        return Position(state["step"], state["samples"], state["best_loss"])
+        console.LINE.note(f"going on from step {state['step']}: {path}")
+        return Position(state["step"], state["samples"])
 
 
 def damage(path: Path) -> str | None:

@@ -51,6 +51,7 @@ class Record:
         self.title, self.progress = title, progress
         self._waiting: list[tuple[float, ...]] = []  # steps not yet recorded: loss, seconds, gradient norm
         self._done = 0
+        self._step = start
         self._seconds = 0.0  # running mean of a step's time
         self._first = 0.0  # when the first step ended
         self._warned = False
@@ -63,6 +64,8 @@ class Record:
         except OSError as error:
             raise RunError(f"cannot record the run in {folder}: {error.strerror}") from error
         self._board = board.Board(folder / "tensorboard", start) if tensorboard else None
+        if start >= steps:
+            console.LINE.note(f"all {steps} steps of this run are done; another run folder starts from the beginning")
         self._last = time.perf_counter()
 
     def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
@@ -70,7 +73,7 @@ class Record:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         self._done += 1
-        # The first step also compiles and warms up: it says nothing about those after it.
+        self._step = step
         if self._done == 1:
             self._first = now
         self._seconds = seconds if self._done <= 2 else SMOOTH * self._seconds + (1.0 - SMOOTH) * seconds
@@ -92,16 +95,14 @@ class Record:
         parts = [
             f"step {step:>{width}}/{self.steps}",
             f"loss {loss:.4f}",
-            f"{console.count(self.per_step / self._seconds)} {self.unit}/s",
             f"lr {rate:.2e}",
             *([] if norm is None else [f"norm {norm:.2f}"]),
-            f"{console.duration((self.steps - step) * self._pace())} left",
         ]
+        if self._done > 1:  # the first step also compiles and warms up: its time says nothing about those after it
+            pace = (self._last - self._first) / (self._done - 1)  # evaluations and checkpoints included
+            parts.insert(2, f"{console.count(self.per_step / self._seconds)} {self.unit}/s")
+            parts.append(f"{console.duration((self.steps - step) * pace)} left")
         return "   ".join(parts)
-
-    def _pace(self) -> float:
-        """Seconds per step so far, evaluations and checkpoints included."""
-        return self._seconds if self._done == 1 else (self._last - self._first) / (self._done - 1)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Records means over the validation samples, just taken; the time since the last step is not training."""
@@ -145,5 +146,7 @@ class Record:
     def __enter__(self) -> Record:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is KeyboardInterrupt:
+            console.LINE.note(f"stopped after step {self._step}; steps since the last checkpoint have to be repeated")

@@ -91,7 +91,7 @@ def test_tensorboard_sees_a_resumed_run_as_one(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 41))
 
 
-def test_a_run_that_breaks_off_has_its_plot(tmp_path: Path) -> None:
+def test_a_run_that_breaks_off_has_its_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run() -> None:
         with record.Record(tmp_path, 10, per_step=1, unit="samples") as log:
             log.step(1, loss=1.0, rate=1.0)
@@ -100,6 +100,16 @@ def test_a_run_that_breaks_off_has_its_plot(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert (tmp_path / "loss.png").exists()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("stopped after step 1; ")
+
+
+def test_a_run_that_is_done_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with record.Record(tmp_path, 10, per_step=1, unit="samples", start=9):
+        pass
+    assert capsys.readouterr().out == ""
+    with record.Record(tmp_path, 10, per_step=1, unit="samples", start=10):
+        pass
+    assert "all 10 steps of this run are done" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_no_reason_to_stop(tmp_path: Path) -> None:
@@ -145,10 +155,11 @@ def test_elsewhere_progress_comes_in_few_whole_lines(tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "\r" not in out
     lines = out.splitlines()
-    assert lines[0].startswith("step  1/40   loss 5.0000   ")
-    assert "tokens/s   lr 1.00e-03   norm 0.50   " in lines[0]
+    # The time of the first step is no measure of the others: neither speed nor time left.
+    assert lines[0] == "step  1/40   loss 5.0000   lr 1.00e-03   norm 0.50"
     assert lines[1] == "step 10/40   validation: loss 0.6000   accuracy 0.5000"
-    assert lines[4].startswith("step 40/40   loss 0.1250")
+    assert lines[4].startswith("step 40/40   loss 0.1250   ")
+    assert "tokens/s   lr 1.00e-03   norm 0.50   " in lines[4]
     assert lines[4].endswith("   0 s left")
     assert lines[6] == f"loss curve: {tmp_path / 'loss.png'}"
     assert len(lines) == 7

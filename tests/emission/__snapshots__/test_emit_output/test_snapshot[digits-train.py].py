@@ -103,10 +103,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step == last:
-                means = validate(model, validation)
-                log.evaluation(position.step, means)
-                best = position.best_loss
-                position.best_loss = means["loss"] if best is None else min(best, means["loss"])
+                log.evaluation(position.step, validate(model, validation))
             if position.step == last:
                 checkpoints.save(model, updates, position)
 
