@@ -53,11 +53,12 @@ class Checkpoints:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08}"
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> bool:
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, final: bool = False) -> bool:
         """Writes a checkpoint and drops the oldest beyond `keep`.
 
         A full disk or a missing permission is reported and gives False; the earlier checkpoints stay and training can
-        go on. Weights that are not finite raise `NonFiniteError` and are not written.
+        go on. After the `final` step nothing will be saved any more, so there it raises `RunError`. Weights that are
+        not finite raise `NonFiniteError` and are not written.
         """
         _refuse_non_finite(model, position.step)
         if self.path(position.step).exists():
@@ -71,7 +72,10 @@ class Checkpoints:
             tensorfile.sync_folder(self.folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            self._report(position.step, error)
+            reason = self._failed(position.step, error)
+            if final:
+                raise RunError(f"{reason}. Make room and run again: it goes on from there") from error
+            console.LINE.note(f"warning: {reason}; training goes on")
             return False
         console.LINE.note(f"checkpoint written: {self.path(position.step)}")
         self._drop_old()
@@ -88,13 +92,10 @@ class Checkpoints:
         tensorfile.write_json(folder / MANIFEST, manifest)
         tensorfile.sync_folder(folder)
 
-    def _report(self, step: int, error: OSError) -> None:
+    def _failed(self, step: int, error: OSError) -> str:
         steps = self.steps()
         last = f"the last good one is of step {steps[-1]}" if steps else "there is none yet"
-        console.LINE.note(
-            f"warning: the checkpoint of step {step} was not written: {error.strerror or error} ({self.folder}); "
-            f"{last}; training goes on"
-        )
+        return f"the checkpoint of step {step} was not written: {error.strerror or error} ({self.folder}); {last}"
 
     def _clear_unfinished(self) -> None:
         for path in self.folder.glob(f"{UNFINISHED}*"):

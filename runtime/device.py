@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -22,6 +23,19 @@ T = TypeVar("T")
 def choose() -> torch.device:
     """The CUDA GPU where there is one, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def named(name: str) -> torch.device:
+    """The device that a flag names: `cpu`, `cuda` or `cuda:1`."""
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"{name!r} is no device; there is cpu and cuda")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"{name!r} is not here: {torch.cuda.device_count()} CUDA GPUs were found")
+    return found
 
 
 def one_process() -> None:

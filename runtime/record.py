@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,19 @@ def read(path: Path) -> list[dict[str, Any]]:
             except ValueError:
                 break
     return records
+
+
+def _hold(folder: Path) -> int:
+    """Locks a run's folder for as long as the descriptor is open, however the process ends."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise RunError(f"another process trains in {folder}; use another run folder") from error
+    except OSError:  # a file system without locks
+        return held
+    return held
 
 
 class Record:
@@ -57,6 +72,7 @@ class Record:
         self._warned = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _hold(folder)
             kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
             with cache.creating(self.path) as temporary:
                 temporary.write_text("".join(kept), "utf-8")
@@ -142,6 +158,7 @@ class Record:
                 console.LINE.note(
                     f"loss curve: {plot.loss_curve(records, self.path.with_name('loss.png'), self.title)}"
                 )
+        os.close(self._lock)
 
     def __enter__(self) -> Record:
         return self

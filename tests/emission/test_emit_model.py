@@ -154,7 +154,7 @@ def test_goes_on_exactly_where_it_stopped(trained: Path) -> None:
 
 
 def test_refuses_the_checkpoint_of_another_model(trained: Path) -> None:
-    other = write(compile_source(example("stdlib_gpt"), *TINY, "model.dim=32"), trained.parent / "other")
+    other = write(compile_source(example("stdlib_gpt"), *TINY[1:], "model.dim=32"), trained.parent / "other")
 
     done = run(other, "--run", str(trained / "run"))
 

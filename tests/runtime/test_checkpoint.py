@@ -244,6 +244,8 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, capsys: pytest
     checkpoints = Checkpoints(tmp_path / "file" / "checkpoints", plan="p")
     assert not checkpoints.save(*build(), Position(2))
     assert "there is none yet; training goes on" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"Not a directory.*none yet. Make room and run again"):
+        checkpoints.save(*build(), Position(2), final=True)
 
 
 OPERATIONS = ("write", "fsync", "rename", "rmdir", "unlink", "mkdir")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_each_line_is_there_at_once(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_replaces_what_it_repeats(tmp_path: Path) -> None:
-    recorded(tmp_path, range(1, 26), close=False)
+    os.close(recorded(tmp_path, range(1, 26), close=False)._lock)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 26, "phase": "tr')  # cut short by a crash
     recorded(tmp_path, range(21, 41), start=20)
@@ -195,6 +196,17 @@ def test_evaluation_does_not_count_as_training(tmp_path: Path, monkeypatch: pyte
         log.evaluation(step, {"loss": 1.0})
     entries = [entry for entry in record.read(log.path) if entry["phase"] == "train"]
     assert [entry["tokens_per_second"] for entry in entries] == [50.0, 50.0]
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    first = recorded(tmp_path, range(1, 3), close=False)
+    with pytest.raises(RunError, match="another process trains in"):
+        recorded(tmp_path, range(1, 2))
+    first.close()
+
+    recorded(tmp_path, range(3, 5), start=2)
+
+    assert [entry["step"] for entry in record.read(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

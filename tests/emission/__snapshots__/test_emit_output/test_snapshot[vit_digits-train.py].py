@@ -102,7 +102,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             if position.step == last:
                 log.evaluation(position.step, validate(model, validation))
             if position.step == last:
-                checkpoints.save(model, updates, position)
+                checkpoints.save(model, updates, position, final=position.step == last)
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run (run)")
     parser.add_argument("--steps", type=int, help="stop after this step")
-    parser.add_argument("--device", type=torch.device, help="cpu or cuda (the GPU if there is one)")
+    parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
     train(flags.run, flags.steps, flags.device or device.choose())
 
