@@ -11,6 +11,7 @@ from typing import Final
 from ...dsl.diagnostics import Sink
 from ...dsl.spec import Spec
 from ..node import Body, Objective, Tensor, Value
+from .batches import advise_batches
 from .bounds import check_bounds
 from .expressions import evaluate
 from .finish import finished
@@ -65,6 +66,7 @@ def lower(spec: Spec, sink: Sink) -> Lowered | None:
     _check_learns(state, forward)
     if state.report.errors:
         return None
+    advise_batches(state, forward)
     count = tensors(state.bodies)
     if count > MOST_PARAMETERS:
         message = f"the model has {count:,} parameter tensors, more than {MOST_PARAMETERS:,}"

@@ -19,7 +19,7 @@ MOST_ELEMENTS: Final = 2**60
 def check_bounds(state: State, forward: Body) -> None:
     """An error for the first op that makes or owns an empty tensor or one of impossible size; others follow of it."""
     known = sizes(state.spec)
-    for node, place in _nodes(state, forward, None, set()):
+    for _, node, place in nodes_with_places(state, forward):
         for shape in (*(t.shape for t in node.outputs), *(p.shape for p in node.parameters)):
             reason = _reason(shape, known)
             if reason is not None:
@@ -28,14 +28,17 @@ def check_bounds(state: State, forward: Body) -> None:
                 return
 
 
-def _nodes(state: State, body: Body, outside: Span | None, seen: set[str]) -> Iterator[tuple[Node, Span]]:
+def nodes_with_places(
+    state: State, body: Body, outside: Span | None = None, seen: set[str] | None = None
+) -> Iterator[tuple[Body, Node, Span]]:
     """Nodes of a body and of those it runs, each body once; with each the place in the user's own text."""
+    seen = set() if seen is None else seen
     seen.add(body.name)
     for node in body.nodes:
         place = outside if outside is not None and in_library(node.span) else node.span
-        yield node, place
+        yield body, node, place
         if node.body is not None and node.body not in seen:
-            yield from _nodes(state, state.bodies[node.body], place, seen)
+            yield from nodes_with_places(state, state.bodies[node.body], place, seen)
 
 
 def _reason(shape: tuple[Dim, ...], known: dict[str, int]) -> str | None:
