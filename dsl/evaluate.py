@@ -134,6 +134,8 @@ def _number(expr: ast.Number, sink: Sink) -> object:
         span = type(expr.span)(expr.span.source, expr.span.end - len(expr.unit), expr.span.end)
         fix = correction(expr.unit, UNITS, span)
         remedy = f"a similar unit exists: `{fix.replacement}`" if fix else f"known units: {', '.join(UNITS)}"
+        if expr.unit in ("k", "K", "M"):
+            remedy = "write the number out; underscores may part its digits: 20_000"
         sink.error("E0209", f"unknown unit `{expr.unit}`", span, remedy, fix=fix)
         return FAILED
     return _attempt(expr, sink, lambda: _scaled(expr.value, expr.unit or ""))

@@ -23,12 +23,13 @@ def distance(left: str, right: str) -> int:
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """The closest name within a third of the word's length, None when there is none."""
+    """The closest name within a third of the word's length, whatever its case; None when there is none."""
     if len(word) > 64:
         return None
-    limit = max(1, (len(word) + 1) // 3)
-    ranked = sorted((distance(word, name), name) for name in names if abs(len(name) - len(word)) <= limit)
-    return ranked[0][1] if ranked and ranked[0][0] <= limit else None
+    limit = (len(word) + 1) // 3
+    near = [name for name in names if abs(len(name) - len(word)) <= limit]
+    ranked = sorted((distance(word.lower(), name.lower()), distance(word, name), name) for name in near)
+    return ranked[0][2] if ranked and ranked[0][0] <= limit else None
 
 
 def correction(word: str, names: Iterable[str], span: Span) -> Fix | None:

@@ -145,7 +145,7 @@ class Checkpoints:
         if optimizer is not None and state["optimizer"] != type(optimizer).__name__:
             raise RunError(
                 f"{path} was written by a run with {state['optimizer']}, but this one uses {type(optimizer).__name__}. "
-                "Use another run folder"
+                "Use another run folder, as in --run second"
             )
         if state["plan"] != self.plan:
             console.LINE.note(f"note: {path} was written by another plan of the same model; the run goes on from it")
@@ -214,7 +214,9 @@ def _refuse_other_model(path: Path, ours: dict[str, Tensor], theirs: dict[str, T
     }
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
     if found:
-        raise RunError(f"{path} is a checkpoint of another model. {found}. Use another run folder for this model")
+        raise RunError(
+            f"{path} is a checkpoint of another model. {found}. Use another run folder for it, as in --run second"
+        )
 
 
 def _some(names: list[str]) -> str:

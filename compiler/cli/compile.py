@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         return fail(error)
     if folder is None:
         return 1
-    print(f"{folder}: model.py, train.py and plan.json written; train with: python {folder / 'train.py'}")
+    program = shlex.quote(str(folder / "train.py"))
+    print(f"{folder}: model.py, train.py and plan.json written; train with: python {program}")
     return 0
 
 

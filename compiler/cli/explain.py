@@ -42,8 +42,9 @@ def _code(code: str) -> int:
     try:
         print(page(code), end="")
     except KeyError:
-        near = [known for known in codes() if known[:3] == code[:3]] or codes()
-        print(f"dskc: there is no code {code}; near it are {', '.join(near)}", file=sys.stderr)
+        near = [known for known in codes() if known[:3] == code[:3]]
+        hint = f"; near it are {', '.join(near)}" if near else f"; the first is {codes()[0]}, the last {codes()[-1]}"
+        print(f"dskc: there is no code {code}{hint}", file=sys.stderr)
         return 2
     return 0
 

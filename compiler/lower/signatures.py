@@ -195,7 +195,8 @@ def declared_sizes(state: State, scope: Scope, declared: TensorType, actual: Ten
             return None
         if not is_size(size):
             message = f"a size is a whole number, but this is {shown(size)}"
-            state.report.error("E0505", message, dim.span)
+            whole = "write `//`, the division without a remainder" if isinstance(size, float) else None
+            state.report.error("E0505", message, dim.span, whole)
             return None
         sizes.append(size)
     return tuple(sizes)

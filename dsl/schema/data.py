@@ -14,7 +14,9 @@ class Text(Record):
     """Text files, each one document."""
 
     kind = "text"
-    files: str = needed("Path or pattern (`**` for any folders); `{stdlib}` is the Python standard library's folder.")
+    files: str = needed(
+        "Path or pattern (`**` for any folders), seen from where training starts; `{stdlib}`: Python's."
+    )
 
 
 @record
@@ -22,7 +24,7 @@ class Jsonl(Record):
     """JSON Lines files, each line one document."""
 
     kind = "jsonl"
-    files: str = needed("Path or pattern.")
+    files: str = needed("Path or pattern, seen from where training starts.")
     field: str = setting("Field that holds the text.", default="text")
 
 
@@ -31,7 +33,7 @@ class Parquet(Record):
     """Parquet files, each row one document."""
 
     kind = "parquet"
-    files: str = needed("Path or pattern.")
+    files: str = needed("Path or pattern, seen from where training starts.")
     column: str = setting("Column that holds the text.", default="text")
 
 
@@ -40,7 +42,7 @@ class TokenFiles(Record):
     """Binary files of token numbers, little-endian."""
 
     kind = "tokens"
-    files: str = needed("Path or pattern.")
+    files: str = needed("Path or pattern, seen from where training starts.")
     dtype: Literal["uint16", "uint32"] | Auto = setting(
         "Width of a token; `auto` is uint16 where the vocabulary fits it.", default=AUTO
     )
@@ -116,7 +118,7 @@ class TokenizerFile(Record):
     """A tokenizer of the `tokenizers` library."""
 
     kind = "file"
-    path: str = needed("Path of a `tokenizer.json`.")
+    path: str = needed("Path of a `tokenizer.json`, seen from where training starts.")
 
 
 @record
