@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ...dsl.source import Span
+from ..dims import substitute
 from ..node import Body, Node, Tensor, Value
-from .inputs import classes
+from .inputs import classes, sizes
 from .report import in_library
 from .state import State
 
@@ -49,10 +50,14 @@ class _Walk:
                 found = self.body(self.state.bodies[node.body], (*(None,) * carried, *taken[carried:]), place)
             else:
                 self._check(node, taken, tensors, place)
-                found = taken[:1] if node.op in KEEP else ()
+                found = self._positions(node) if node.op == "positions" else taken[:1] if node.op in KEEP else ()
             counts |= {(node.name, index): count for index, count in enumerate(found)}
         self.done[key] = tuple(counts.get(value) for value in body.results)
         return self.done[key]
+
+    def _positions(self, node: Node) -> Counts:
+        length = substitute(node.outputs[0].shape[-1], sizes(self.state.spec))
+        return (length if isinstance(length, int) else None,)
 
     def _check(self, node: Node, taken: Counts, tensors: dict[Value, Tensor], place: Span) -> None:
         if node.op == "embedding":
@@ -63,6 +68,6 @@ class _Walk:
         else:
             return
         if count is not None and isinstance(there, int) and there < count:
-            message = f"`{node.op}` has {there:,} {what}, but the data has {count:,} different numbers"
-            help = "take the size from the data: `data.vocab` or `data.classes`"
+            message = f"`{node.op}` has {there:,} {what}, but is given {count:,} different numbers"
+            help = "take the size from the data: `data.vocab`, `data.classes` or `data.sequence`"
             self.state.report.error("E0539", message, place, help)

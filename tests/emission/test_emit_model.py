@@ -185,17 +185,23 @@ def test_not_a_number_stops_the_run(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_accumulated_steps_equal_one_large_batch(tmp_path: Path) -> None:
-    module = load_model(compile_source(example("stdlib_gpt"), *TINY), tmp_path)
-    model = module.Gpt()
-    model.initialize(0)
-    tokens, targets = torch.randint(0, 300, (8, 16)), torch.randint(0, 300, (8, 16))
-    model.objectives(tokens, targets)["loss"].backward()
-    whole = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    for part in range(2):
-        rows = slice(4 * part, 4 * part + 4)
-        (model.objectives(tokens[rows], targets[rows])["loss"] / 2).backward()
+@pytest.mark.parametrize(("compute", "tolerance"), [("fp32", 1e-6), ("bf16", 1e-2)])
+def test_accumulated_steps_equal_one_large_batch(compute: str, tolerance: float, tmp_path: Path) -> None:
+    text = """dsk 1
+model m { forward(x: [B, 6], labels: int[B]) { loss cross_entropy(linear(x, out: data.classes), labels) } }
+data { source: random(), classes: 3 }
+training { steps: 4, execution: eager }
+observe { log_every: 1, tensorboard: false }
+"""
+    found = []
+    for micro, parts in ((8, 1), (2, 4)):
+        flags = (f"training.micro_batch_size={micro}", f"training.gradient_accumulation={parts}")
+        files = compile_source(Source("s.dsk", text), *flags, f"precision.compute={compute}")
+        folder = write(files, tmp_path / str(parts))
+        assert run(folder).returncode == 0
+        lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+        records = [entry for entry in map(json.loads, lines) if entry["phase"] == "train"]
+        found.append(torch.tensor([(entry["loss"], entry["gradient_norm"]) for entry in records]))
 
-    for one, parameter in zip(whole, model.parameters(), strict=True):
-        torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-6)
+    assert len(found[0]) == 4
+    torch.testing.assert_close(found[0], found[1], rtol=tolerance, atol=tolerance)
