@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -119,8 +120,6 @@ def run(folder: Path, *flags: str, standalone: bool = False) -> subprocess.Compl
 
 
 def losses(folder: Path) -> list[float]:
-    import json
-
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [row["loss"] for row in map(json.loads, lines) if row["phase"] == "train"]
 
@@ -191,6 +190,7 @@ def test_accumulated_steps_equal_one_large_batch(compute: str, tolerance: float,
 model m { forward(x: [B, 6], labels: int[B]) { loss cross_entropy(linear(x, out: data.classes), labels) } }
 data { source: random(), classes: 3 }
 training { steps: 4, execution: eager }
+schedule { warmup: 2 steps, decay: linear }
 observe { log_every: 1, tensorboard: false }
 """
     found = []
@@ -202,6 +202,7 @@ observe { log_every: 1, tensorboard: false }
         lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
         records = [entry for entry in map(json.loads, lines) if entry["phase"] == "train"]
         found.append(torch.tensor([(entry["loss"], entry["gradient_norm"]) for entry in records]))
+        rates = [entry["rate"] for entry in records]
 
-    assert len(found[0]) == 4
+    assert rates == [0.5e-3, 1e-3, 1e-3, 0.5e-3]
     torch.testing.assert_close(found[0], found[1], rtol=tolerance, atol=tolerance)
