@@ -38,8 +38,9 @@ generate: $(STAMP)  ## Rewrite what is made from the grammar, the schema and the
 	$(BIN)/python -m dskc.dsl.textmate
 	$(BIN)/python -m dskc.compiler.ops.document > docs/ops.md
 
-bench: $(STAMP)  ## Time the compiler and the trained example beside their peers
-	$(BIN)/python benchmarks/run.py
+bench: $(STAMP)  ## Time the compiler, then the trained example beside its peers (alone on the machine)
+	$(BIN)/python benchmarks/check_time.py
+	$(BIN)/python benchmarks/train_step.py
 
 clean:  ## Remove the set-up and everything generated
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
