@@ -34,6 +34,22 @@ optimizer sgd { lr: 0.1, momentum: 0.9, nesterov: true, clip: norm(1) }
 schedule { decay: linear(floor: 1%) }
 """,
 )
+LLAMA = Source(
+    "llama.dsk",
+    """dsk 1
+import std.llama
+model m {
+  weights: hf("checkpoint")
+  forward(tokens: int[B, S], targets: int[B, S]) {
+    logits = llama(tokens, vocab: data.vocab, dim: 32, depth: 2, heads: 4)
+    loss cross_entropy(logits, targets)
+  }
+}
+data { source: tokens("x"), vocab: 99, sequence: 8 }
+training { steps: 2 }
+export { huggingface: "out" }
+""",
+)
 SPECS: tuple[tuple[Source, tuple[str, ...]], ...] = (
     (GPT, ()),
     (GPT, ('data.source=jsonl("x")', 'data.tokenizer=file("t.json")', "data.vocab=99", 'observe.sample=sample("a")')),
@@ -41,6 +57,7 @@ SPECS: tuple[tuple[Source, tuple[str, ...]], ...] = (
     (GPT, ('data.source=tokens("x")', "data.tokenizer=none", "data.vocab=99")),
     (DIGITS, ()),
     (RANDOM, ()),
+    (LLAMA, ()),
 )  # fmt: skip
 
 
@@ -107,8 +124,7 @@ def test_every_setting_is_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("setting", "name"),
     [
-        ('export.safetensors="x"', "export.safetensors"),
-        ('model.weights=hf("x")', "model.weights"),
+        ('export.onnx="x"', "export.onnx"),
         ("parallel.world_size=2", "parallel.world_size"),
         ("precision.compute=fp16", "precision.compute"),
         ("optimizer.l4=0.1", "optimizer.l4"),

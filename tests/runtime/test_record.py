@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -235,3 +236,22 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_counts(number: float, text: str) -> None:
     assert console.count(number) == text
+
+
+def test_a_reader_that_leaves_is_no_reason_to_stop() -> None:
+    program = "\n".join(
+        (
+            "import sys",
+            "from dskc.runtime import console",
+            "for _ in range(3): console.LINE.note('x' * 100_000)",
+            "print('went on', file=sys.stderr)",
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == "went on\n"
+    assert process.returncode == 0
