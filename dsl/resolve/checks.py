@@ -187,17 +187,14 @@ def _records(value: object) -> list[Record]:
 
 def check_unused(run: Resolver) -> None:
     """A constant of the model, or a size of the data, that nothing reads is a setting that would be ignored."""
-    sizes = [name for name in ("data.classes", "data.vocab") if run.given(name)]
+    sizes = [name for name in ("data.classes", "data.vocab", "data.sequence") if run.given(name)]
     if run.broken or not (run.layered.constants or sizes):
         return
     read: set[str] = set()
     for unit in run.units:
         _names(unit.file.body, read)
-    source, tokenizer = run.value("data.source"), run.value("data.tokenizer")
     for name in sizes:
-        # Random samples need both, files of tokens and of a tokenizer are checked against the vocabulary.
-        only_model = isinstance(source, TOKEN_SOURCES if name == "data.classes" else TEXT_SOURCES)
-        if only_model and name not in read and (name == "data.classes" or isinstance(tokenizer, Bpe | ByteTokens)):
+        if name not in read and not _feeds(run, name):
             message = f"`{name}` has no effect: the model does not read it"
             run.sink.error("E0307", message, run.place(name), f"remove it, or use `{name}` in the model")
     for name, entry in run.layered.constants.items():
@@ -205,6 +202,20 @@ def check_unused(run: Resolver) -> None:
             run.sink.warning(
                 "W0901", f"constant `{name}` of the model is not used", entry.span, "remove it, or use it in a block"
             )
+
+
+def _feeds(run: Resolver, name: str) -> bool:
+    """Whether the data themselves depend on a size of theirs, so that the model need not name it."""
+    source, tokenizer, forward = run.value("data.source"), run.value("data.tokenizer"), run.layered.forward
+    if not isinstance(source, Random) or forward is None:
+        follows = name == "data.vocab" and isinstance(source, TEXT_SOURCES) and isinstance(tokenizer, Bpe | ByteTokens)
+        return not follows and not (name == "data.classes" and isinstance(source, TOKEN_SOURCES))
+    types = [param.type for param in forward.params if isinstance(param.type, ast.TensorType)]
+    if name == "data.sequence":
+        return any("S" in dim.span.text for each in types for dim in each.dims)
+    whole = {len(each.dims) == 1 for each in types if each.kind == "int"}
+    other = "data.vocab" if name == "data.classes" else "data.classes"
+    return (name == "data.classes") in whole or bool(whole and run.value(other) is None)
 
 
 def _names(node: object, into: set[str]) -> None:

@@ -182,6 +182,11 @@ class Collector:
             return
         self.seen[f"block {statement.name}"] = statement.name_span
         if isinstance(statement, ast.Block) and statement.name == "forward":
+            if self.into.forward is not None:
+                label = Label(self.into.forward.name_span, "also defined here")
+                self.sink.error(
+                    "E0216", "`forward` is defined in two files", statement.name_span, "keep one model", (label,)
+                )
             self.into.forward, self.into.unit = statement, unit
         else:
             define(unit.scope, statement, unit)
