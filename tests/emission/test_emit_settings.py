@@ -164,3 +164,12 @@ def test_a_batch_size_within_a_sample_gets_its_number() -> None:
     source = Source("s.dsk", RANDOM.text.replace("[B, 4]", "[B, 4, B]").replace("(images,", "(mean(images, dim: 2),"))
 
     assert "arrays.Field((4, 8))" in compile_source(source)["train.py"]
+
+
+def test_lengths_are_counted_in_steps() -> None:
+    """Two micro-batches of 8 samples of 256 tokens are a step: 16 samples, 4,096 tokens."""
+    flags = ("training.steps=none", "training.tokens=409_601", "training.evaluate=every(8_192 tokens)")
+    train = compile_source(GPT, *flags, "checkpoint.every=160 samples", "schedule.warmup=7%")["train.py"]
+
+    for line in ("STEPS = 101 ", "EVALUATE_EVERY = 2 ", "CHECKPOINT_EVERY = 10 ", "WARMUP = 7 "):
+        assert f"\n{line}" in train
