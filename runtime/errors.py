@@ -10,6 +10,14 @@ class RunError(Exception):
     """A run cannot go on for a reason that its user can remedy; the message says which."""
 
 
+def positive(text: str) -> int:
+    """A flag's whole number above 0; argparse turns the ValueError into a message with the flag's name."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number} is not above 0")
+    return number
+
+
 def main(program: Callable[[], None]) -> None:
     """Runs a program; a `RunError` is printed and ends it with exit code 1, Ctrl-C with 130."""
     try:

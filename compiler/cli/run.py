@@ -27,7 +27,7 @@ def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     command = add_command(subparsers, "run", EPILOG)
     add_compile_arguments(command)
     command.add_argument("--run", dest="folder", metavar="DIR", help="folder of checkpoints and records (in -o: run)")
-    command.add_argument("--steps", type=int, metavar="N", help="stop after this step")
+    command.add_argument("--steps", type=positive, metavar="N", help="stop after this step")
     command.add_argument("--device", help="cpu or cuda (the GPU if there is one)")
     command.set_defaults(run=run)
 
@@ -54,3 +54,11 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
         finally:
             signal.signal(signal.SIGINT, previous)
     return 128 - code if code < 0 else code
+
+
+def positive(text: str) -> int:
+    """A whole number above 0; argparse turns the ValueError into a usage error."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number} is not above 0")
+    return number

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dskc.runtime import device, evaluate, generate
-from dskc.runtime.errors import RunError, main
+from dskc.runtime.errors import RunError, main, positive
 
 CPU = torch.device("cpu")
 
@@ -146,3 +146,12 @@ def test_importing_the_runtime_loads_nothing_it_does_not_need_yet() -> None:
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("text", "valid"), [("1", True), ("25", True), ("0", False), ("-3", False), ("x", False)])
+def test_a_number_of_steps_is_above_zero(text: str, valid: bool) -> None:
+    if valid:
+        assert positive(text) == int(text)
+    else:
+        with pytest.raises(ValueError, match=r"above 0|invalid literal"):
+            positive(text)

@@ -112,7 +112,7 @@ def main() -> None:
     """Reads the flags and trains."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run (run)")
-    parser.add_argument("--steps", type=int, help="stop after this step")
+    parser.add_argument("--steps", type=errors.positive, help="stop after this step")
     parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
     train(flags.run, flags.steps, flags.device or device.choose())
