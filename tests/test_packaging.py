@@ -12,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from dskc.compiler.version import VERSION
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 DATA_SUFFIXES = {".lark", ".json", ".md", ".dsk", ".j2", ".typed"}
+
+
+def test_the_version_is_the_same_in_the_code() -> None:
+    assert PYPROJECT["project"]["version"] == VERSION
 
 
 def sources(suffixes: set[str]) -> list[tuple[str, Path]]:

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..version import VERSION
+
 # To add a command: a row here and a module of that name with `add(subparsers)`, which sets `run=` (args) -> exit code.
 COMMANDS = (
     ("check", "find what is wrong with a spec"),
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     """The parser with the options of the chosen commands; the others have only their name and line of help."""
     top = argparse.ArgumentParser("dskc", description=DESCRIPTION, epilog=EPILOG, formatter_class=Formatter)
-    top.add_argument("--version", action=_Version)
+    top.add_argument("--version", action="version", version=f"dskc {VERSION}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, line in COMMANDS:
         if name in chosen:
@@ -72,19 +74,6 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)
-
-
-class _Version(argparse.Action):
-    """`--version`; the metadata are read only when asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
-        print(f"dskc {version('dskc')}")
-        parser.exit()
 
 
 def add_command(subparsers: Subparsers[argparse.ArgumentParser], name: str, epilog: str) -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from ...dsl.spec import Spec
 from ..plan import Plan
 from ..report import memory, summary
 from ..serialize import plain, plan_data
+from ..version import VERSION
 from . import huggingface
 from .externs import ExternFile, extern_files, fault
 from .model import bodies_of, model_view
@@ -64,23 +65,13 @@ def plan_json(spec: Spec, plan: Plan) -> str:
         "memory": asdict(memory(plan, spec)),
     }
     described = {
-        "dskc": version(),
+        "dskc": VERSION,
         "name": plan.name,
         "plan": plan_data(plan),
         "predicted": predicted,
         "spec": spec.canonical(),
     }
     return json.dumps(described, sort_keys=True, indent=1, allow_nan=False) + "\n"
-
-
-def version() -> str:
-    """The installed version of the compiler."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("dskc")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "source"
 
 
 def _copies(externs: Sequence[ExternFile], sink: Sink) -> dict[str, str]:

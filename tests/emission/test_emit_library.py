@@ -18,16 +18,17 @@ import std.{}
 model m {{
   forward({}) {{ loss cross_entropy({}, {}) }}
 }}
-data {{ source: random(), classes: 7, vocab: 50, sequence: 12 }}
+data {{ source: random(), {} }}
 training {{ steps: 1 }}
 optimizer sgd {{ lr: 0.1 }}
 """
 Rules = tuple[tuple[str, str], ...]
 PICTURE, WORDS = "images: [B, 3, {0}, {0}], labels: int[B]", "tokens: int[B, S], targets: int[B, S]"
+SIZES = {"labels": "classes: 7", "targets": "vocab: 50, sequence: 12"}
 
 
 def emitted(library: str, inputs: str, call: str, targets: str, folder: Path) -> nn.Module:
-    source = Source("s.dsk", SPEC.format(library, inputs, call, targets))
+    source = Source("s.dsk", SPEC.format(library, inputs, call, targets, SIZES[targets]))
     model: nn.Module = load_model(compile_source(source), folder).M()
     return model.eval()
 
@@ -109,7 +110,7 @@ def test_deepseek(tmp_path: Path) -> None:
 
 
 def test_vit(tmp_path: Path) -> None:
-    call = "vit(images, classes: 7, patch: 4, dim: 24, depth: 2, heads: 3)"
+    call = "vit(images, classes: data.classes, patch: 4, dim: 24, depth: 2, heads: 3)"
     ours = emitted("vision", PICTURE.format(8), call, "labels", tmp_path)
     config = transformers.ViTConfig(
         hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=8, patch_size=4,
@@ -135,7 +136,7 @@ def test_vit(tmp_path: Path) -> None:
 
 
 def test_bert(tmp_path: Path) -> None:
-    call = "bert(tokens, vocab: 50, dim: 24, depth: 2, heads: 3, length: 16)"
+    call = "bert(tokens, vocab: data.vocab, dim: 24, depth: 2, heads: 3, length: 16)"
     ours = emitted("bert", WORDS, call, "targets", tmp_path)
     config = transformers.BertConfig(
         vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96,
@@ -162,7 +163,7 @@ def test_bert(tmp_path: Path) -> None:
 
 
 def test_resnet50(tmp_path: Path) -> None:
-    ours = emitted("vision", PICTURE.format(48), "resnet50(images, classes: 7)", "labels", tmp_path)
+    ours = emitted("vision", PICTURE.format(48), "resnet50(images, classes: data.classes)", "labels", tmp_path)
     theirs = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=7)).eval()
     generator = torch.Generator().manual_seed(1)
     for name, value in theirs.state_dict().items():

@@ -30,7 +30,7 @@ from dskc.runtime import (
 
 from model import Digits
 
-PLAN = "07e587dbf7cb9d525ea9f84eed0d1e16f24c5ac8ef3de92214d2446def3c425f"  # sha256 of plan.json
+PLAN = "3f781fa72f7d499f7dda59e830da0136f54d565824fbe6f3e2a5899be59f3a6c"  # sha256 of plan.json
 HERE = Path(__file__).parent
 SEED = 7  # digits.dsk:30
 SHIFT = 1  # digits.dsk:24
