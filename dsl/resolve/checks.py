@@ -33,7 +33,7 @@ def cross_check(run: Resolver) -> None:
 def _length(view: View) -> None:
     """One of steps, epochs and tokens."""
     given = [name for name in ("steps", "epochs", "tokens") if view.get(f"training.{name}") is not None]
-    if not given and not view.run.broken:
+    if not given and not view.run.broken and "training" not in view.run.layered.misnamed:
         view.error("E0303", "training", "training has no length", "write `steps: ...`, `epochs: ...` or `tokens: ...`")
     for other in given[1:]:
         message = f"training has both `{given[0]}` and `{other}`"

@@ -33,7 +33,10 @@ class Entry:
 
 @dataclass(eq=False)
 class Layered:
-    """All settings that were given, the last layer winning; `titles` are those of sections."""
+    """All settings that were given, the last layer winning; `titles` are those of sections.
+
+    `misnamed` are the sections with a name that nothing has: what seems to be missing may be meant by it.
+    """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     titles: dict[str, tuple[str, Origin]] = field(default_factory=dict)
@@ -43,6 +46,7 @@ class Layered:
     constants: dict[str, Entry] = field(default_factory=dict)
     forward: ast.Block | None = None
     unit: Unit | None = None
+    misnamed: frozenset[str] = frozenset()
 
     def owner(self, section: str) -> type[Record]:
         """The record of a section."""
@@ -53,7 +57,7 @@ class Layered:
         """One that a profile can be laid over."""
         return Layered(
             dict(self.entries), dict(self.titles), dict(self.sections), self.profiles, self.definitions,
-            dict(self.constants), self.forward, self.unit,
+            dict(self.constants), self.forward, self.unit, self.misnamed,
         )  # fmt: skip
 
 
@@ -271,6 +275,7 @@ class Collector:
             remedy, fix = f"`{name}` is a setting of `{same}`", None
         else:
             remedy = f"a similar one exists: `{fix.replacement}`" if fix else f"it has {', '.join(known)}"
+        self.into.misnamed |= {section}
         self.sink.error("E0203", f"unknown setting `{name}` in {what}", span, remedy, fix=fix)
 
     def _misplaced(self, statement: ast.Statement, where: str, remedy: str) -> None:
