@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..dsl.source import Span
 from .dims import Dim, product
+from .placement import Move, Placement
 
 Kind = Literal["float", "int", "bool"]
 Value = tuple[str, int]
@@ -36,7 +37,8 @@ class Parameter:
     """A trained tensor (or a buffer, `trained=False`) that an op owns.
 
     `name` is the last part of its path as torch names it ("weight"); `init` is "normal(0.02)", "zeros", "ones",
-    "kaiming" (fan-in, ReLU) or "constant(2.6592)".
+    "kaiming" (fan-in, ReLU) or "constant(2.6592)". After the sharding pass `shape` is that of one rank, and
+    `placement` the type that the op uses it with; see `Sync` for how it is stored.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Parameter:
     trained: bool = True
     decays: bool = True
     kind: Kind = "float"
+    placement: Placement = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class Node:
     `share` is the label path, from this body, of the call whose parameters this one uses; a leading "^" is the body
     that repeats this one. Without a label the node runs that call as it is; with one it has a module of its own, and
     its parameters of equal path are those of the other.
+    - "collective": turns its input from the type `attrs["source"]` on the axis `attrs["axis"]` into `attrs["target"]`
+      (`Place`s; see `placement.CONVERSIONS`). The sharding pass makes these.
+    `placements` are the types of the outputs, per axis, and `moves` the collectives inside the op, by axis; both are
+    filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank.
     `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
     `dtypes` (of the outputs: "fp32", "bf16", "int64", "bool") and `cost` are filled by the passes of those names.
@@ -94,6 +101,24 @@ class Node:
     dtypes: tuple[str, ...] = ()
     cost: Cost | None = None
     bound: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    moves: tuple[tuple[str, Move], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What keeps the copies, or shards, of a parameter in step on one axis; `node` owns `parameter` in `body`.
+
+    `kind` is "all_reduce" (of the gradient: stored I, used R), or "shard" (stored S(0), gathered for use, the gradient
+    reduce-scattered: ZeRO). `reason` is shown to people.
+    """
+
+    body: str
+    node: str
+    parameter: str
+    axis: str
+    kind: Literal["all_reduce", "shard"]
+    reason: str = ""
 
 
 @dataclass(frozen=True)

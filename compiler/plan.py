@@ -8,10 +8,26 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from .node import Body, Node, Objective, Tensor, Value
+from .layout import Layout
+from .node import Body, Node, Objective, Sync, Tensor, Value
 
 if TYPE_CHECKING:
     Graph = nx.MultiDiGraph[str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the pipeline: `body` runs it. Stage `i` is on pipeline rank `rank`.
+
+    `receives` and `sends` name the values that cross to it and from it, in order: the first inputs of its body, and its
+    results. The other inputs of the body are inputs of the model.
+    """
+
+    index: int
+    rank: int
+    body: str
+    receives: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,7 @@ class Plan:
 
     `graphs[name]` is a MultiDiGraph in program order: node attribute "node" is the `Node`, an edge u -> v with key k
     carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
+    `layout` is the mesh, `syncs` what keeps parameters in step (see `Sync`); the pipeline pass fills `stages`.
     `sizes` binds the symbolic sizes of this run (B, S); `targets` are the inputs that the prediction does not need.
     """
 
@@ -30,6 +47,9 @@ class Plan:
     bodies: dict[str, Body]
     sizes: dict[str, int] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    layout: Layout = field(default_factory=Layout)
+    syncs: tuple[Sync, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     def nodes(self, body: str) -> tuple[Node, ...]:
         """The nodes of a body in program order."""

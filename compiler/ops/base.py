@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..dims import Dim
 from ..node import Node, Parameter, Tensor, Value
+from ..placement import Sharding
 
 
 class _Required:
@@ -69,6 +70,8 @@ class Op:
     module       constructor expression of the torch module that owns the parameters; None: no parameters
     imports      module aliases that the expressions use: subset of {"F", "layers"} beside `torch` and `nn`
     category     "value", "loss" or "metric" (a metric is not differentiated)
+    sharding     how the op may be split over ranks: see `Sharding`; None: only whole operands
+    local        attributes of one rank, given the node with its placements and {axis: size}; for ops that hold sizes
     after_step   function of `dskc.runtime.layers` that train.py calls with the model after each optimizer step
     """
 
@@ -83,6 +86,8 @@ class Op:
     module: Callable[[Node], str] | None = None
     imports: tuple[str, ...] = ()
     category: str = "value"
+    sharding: Callable[[Node, Sequence[Tensor]], Sharding] | None = None
+    local: Callable[[Node, Mapping[str, int]], Mapping[str, Any]] = lambda node, sizes: node.attrs
     after_step: str | None = None
 
 
