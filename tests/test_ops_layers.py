@@ -75,6 +75,14 @@ def test_rope_interleaved_is_rotation_of_complex_numbers() -> None:
     torch.testing.assert_close(layers.rope(x, 100.0, sequence=-3, interleaved=True), expected)
 
 
+def test_compiled_rope_is_the_eager_one_at_any_length() -> None:
+    """The table is an op of its own in the graph: it must not freeze the first length."""
+    compiled = torch.compile(lambda x: layers.rope(x, 10_000), fullgraph=True)
+    for length in (16, 32, 48):
+        x = torch.randn(2, 3, length, 8)
+        torch.testing.assert_close(compiled(x), layers.rope(x, 10_000))
+
+
 def test_rope_scores_depend_on_distance_only() -> None:
     q, k = random(8).expand(64, 8), random(8, seed=1).expand(64, 8)
     scores = layers.rope(q, 1000.0) @ layers.rope(k, 1000.0).T

@@ -38,9 +38,10 @@ def rope(
 
 
 def _table(length: int, size: int, device: torch.device, *frequency: object) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [length, size / 2] in fp32: kept between calls when eager, part of the graph when compiled."""
+    """Cosines and sines [length, size / 2] in fp32: kept between calls; made once per graph when compiled."""
     if torch.compiler.is_compiling():
-        return _angles(length, size, device, *frequency)
+        cos, sin = torch.ops.dskc.rope_table(length, size, device, *frequency)
+        return cos, sin
     key = (size, device, *frequency)
     table = _tables.get(key)
     if table is None or table[0].shape[0] < length:
@@ -54,6 +55,21 @@ def _angles(length: int, size: int, device: torch.device, *frequency: object) ->
         position = torch.arange(length, dtype=torch.float32, device=device)
         angle = torch.outer(position, frequencies(size, device, *frequency))  # type: ignore[arg-type]
         return angle.cos(), angle.sin()
+
+
+def _empty(length: int, size: int, device: torch.device, *_frequency: object) -> tuple[Tensor, Tensor]:
+    return torch.empty(length, size // 2, device=device), torch.empty(length, size // 2, device=device)
+
+
+# Opaque to the compiler, which would otherwise put the sines into each kernel that reads them, once per head.
+_rope_table = torch.library.custom_op(
+    "dskc::rope_table",
+    _angles,
+    mutates_args=(),
+    schema="(SymInt length, int size, Device device, float theta, str scaling, float factor, int original, float low, "
+    "float high) -> (Tensor, Tensor)",
+)
+_rope_table.register_fake(_empty)
 
 
 def frequencies(
