@@ -1,0 +1,168 @@
+"""The mesh of a run: its ranks, laid out along the axes pipeline, data and tensor.
+
+    MESH = mesh.Mesh(pipeline=2, data=2, tensor=2)
+    TENSOR = MESH.axis("tensor")        # can be used before the processes know each other
+    place = MESH.start(device.choose())  # from here on `TENSOR.group` and `TENSOR.index` are known
+    ...
+    MESH.stop()
+
+rank = (pipeline_index * data + data_index) * tensor + tensor_index: neighbours on the tensor axis are on one machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from .errors import RunError
+
+AXES = ("pipeline", "data", "tensor")
+TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+TIMEOUT = 600.0  # seconds that a collective waits for the other ranks
+
+
+class Axis:
+    """One axis of a mesh. `key`, the name of the ranks' group, and `index` are there after `Mesh.start`."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+        self.key = ""
+        self._group: dist.ProcessGroup | None = None
+        self._index = 0 if size == 1 else -1
+
+    def __repr__(self) -> str:
+        return f"Axis({self.name!r}, {self.size})"
+
+    @property
+    def index(self) -> int:
+        """This rank's place on the axis."""
+        if self._index < 0:
+            raise RunError(f"the {self.name} axis has no ranks before the mesh is started: call Mesh.start first")
+        return self._index
+
+    @property
+    def group(self) -> dist.ProcessGroup:
+        """The ranks that differ from this one on this axis only; an axis of one rank has no group."""
+        if self._group is None:
+            raise RunError(
+                f"the {self.name} axis of {self.size} has no group"
+                + ("" if self.size == 1 else " before the mesh is started: call Mesh.start first")
+            )
+        return self._group
+
+    def _join(self, group: dist.ProcessGroup | None, index: int) -> None:
+        self._group, self._index = group, index
+        self.key = "" if group is None else group.group_name
+
+    def _leave(self) -> None:
+        self._join(None, 0 if self.size == 1 else -1)
+
+
+class Mesh:
+    """Sizes of the axes; the ranks of the run after `start`."""
+
+    def __init__(self, pipeline: int = 1, data: int = 1, tensor: int = 1) -> None:
+        sizes = dict(zip(AXES, (pipeline, data, tensor), strict=True))
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"the {name} axis cannot have {size} ranks")
+        self.world = pipeline * data * tensor
+        self._axes = {name: Axis(name, size) for name, size in sizes.items()}
+        self._device_mesh: DeviceMesh | None = None
+        self._owns = False  # whether this object made the process group
+
+    def __repr__(self) -> str:
+        return f"Mesh({', '.join(f'{axis.name}={axis.size}' for axis in self._axes.values())})"
+
+    def axis(self, name: str) -> Axis:
+        """The axis "pipeline", "data" or "tensor"."""
+        return self._axes[name]
+
+    @property
+    def rank(self) -> int:
+        """This process among all."""
+        pipeline, data, tensor = self._axes.values()
+        return (pipeline.index * data.size + data.index) * tensor.size + tensor.index
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes files."""
+        return self.rank == 0
+
+    @property
+    def data_mesh(self) -> DeviceMesh:
+        """The data axis for FSDP2."""
+        if self._device_mesh is None:
+            raise RunError(f"{self} has no device mesh before it is started: call Mesh.start first")
+        return self._device_mesh["data"]
+
+    def start(self, place: torch.device, timeout: float = TIMEOUT) -> torch.device:
+        """Joins the other ranks, with NCCL on GPUs and gloo on CPUs; the device of this rank.
+
+        `timeout` is in seconds. A process group that exists already is used as it is. `RunError` where the number of
+        processes is not that of the mesh.
+        """
+        if not dist.is_initialized():
+            if self.world == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
+                return place
+            place = self._join(place, timeout)
+        elif dist.get_world_size() != self.world:
+            raise RunError(self._wrong(dist.get_world_size()))
+        elif place.type == "cuda":
+            place = torch.device("cuda", torch.cuda.current_device())
+        sizes = tuple(axis.size for axis in self._axes.values())
+        self._device_mesh = init_device_mesh(place.type, sizes, mesh_dim_names=AXES)
+        for axis, index in zip(self._axes.values(), self._device_mesh.get_coordinate() or (), strict=True):
+            axis._join(self._device_mesh.get_group(axis.name) if axis.size > 1 else None, index)
+        return place
+
+    def _join(self, place: torch.device, timeout: float) -> torch.device:
+        missing = [name for name in TORCHRUN if name not in os.environ]
+        if missing:
+            raise RunError(f"{', '.join(missing)} not set: {self._needs()}")
+        if int(os.environ["WORLD_SIZE"]) != self.world:
+            raise RunError(self._wrong(int(os.environ["WORLD_SIZE"])))
+        if place.type == "cuda":
+            place = self._own_gpu()
+            torch.cuda.set_device(place)
+        # NCCL makes its communicators at once when it knows the device, rather than in the first step.
+        known = place if place.type == "cuda" else None
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=known)
+        self._owns = True
+        return place
+
+    def _own_gpu(self) -> torch.device:
+        local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= found:
+            raise RunError(
+                f"process {local} of this machine has no GPU of its own: {found} were found; "
+                f"start at most {found} with --nproc-per-node, or use --device cpu"
+            )
+        return torch.device("cuda", local)
+
+    def _wrong(self, count: int) -> str:
+        return f"{count} process{'es were' if count != 1 else ' was'} started, but {self._needs()}"
+
+    def _needs(self) -> str:
+        shape = " x ".join(f"{axis.name} {axis.size}" for axis in self._axes.values())
+        program = os.path.basename(sys.argv[0]) or "train.py"
+        return (
+            f"this program is for {self.world} processes ({shape}). Start it with\n"
+            f"    torchrun --nproc-per-node {self.world} {program}\n"
+            "or, on N machines, with --nnodes N and that number divided by N"
+        )
+
+    def stop(self) -> None:
+        """Leaves the other ranks; the axes can be started again."""
+        if self._owns:
+            dist.destroy_process_group()
+        self._owns, self._device_mesh = False, None
+        for axis in self._axes.values():
+            axis._leave()
