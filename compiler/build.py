@@ -39,3 +39,16 @@ def make_plan(spec: Spec, lowered: Lowered, last: str | None = None) -> Plan:
 
     plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, lowered.sizes, lowered.targets)
     return run_passes(plan, spec, last)
+
+
+def planned(checked: Checked, last: str | None = None) -> Plan | None:
+    """The plan of a checked spec; where a pass refuses it, None and the finding in the sink."""
+    from .refused import Refused
+
+    if checked.spec is None or checked.lowered is None:
+        return None
+    try:
+        return make_plan(checked.spec, checked.lowered, last)
+    except Refused as refused:
+        checked.sink.add(refused.diagnostic)
+        return None

@@ -79,6 +79,8 @@ class Node:
     its parameters of equal path are those of the other.
     - "collective": turns its input from the type `attrs["source"]` on the axis `attrs["axis"]` into `attrs["target"]`
       (`Place`s; see `placement.CONVERSIONS`). The sharding pass makes these.
+    - "hold": does not run; owns the parameters of the node `attrs["node"]`, which is on another stage of the pipeline,
+      so that nodes here can share them.
     `placements` are the types of the outputs, per axis, and `moves` the collectives inside the op, by axis; both are
     filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank.
     `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
@@ -111,6 +113,10 @@ class Sync:
 
     `kind` is "all_reduce" (of the gradient: stored I, used R), or "shard" (stored S(0), gathered for use, the gradient
     reduce-scattered: ZeRO). `reason` is shown to people.
+
+    On the axis "pipeline" a parameter that several `stages` use is held by each of them, and the gradients of all
+    holders are added up ("all_reduce"); `parameter` is then its path inside `node`. It counts once, on the first of
+    the stages, in norms and in checkpoints.
     """
 
     body: str
@@ -119,6 +125,7 @@ class Sync:
     axis: str
     kind: Literal["all_reduce", "shard"]
     reason: str = ""
+    stages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ class Stage:
     """One part of the pipeline: `body` runs it. Stage `i` is on pipeline rank `rank`.
 
     `receives` and `sends` name the values that cross to it and from it, in order: the first inputs of its body, and its
-    results. The other inputs of the body are inputs of the model.
+    results; their types, local shapes and formats are those of the body. The other inputs of the body are the model's
+    `inputs` of those names. The results of the last stage are the losses and metrics of `Plan.objectives`, in their
+    order (exits are left out).
+
+    Equal stages share a body: `first` gives the first iteration of each repeat of it by label. A label in a stage may
+    be a path, "encoder.layers": that of the calls around it that were written out.
     """
 
     index: int
@@ -28,11 +33,13 @@ class Stage:
     body: str
     receives: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    first: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Bodies by name ("forward" is the model).
+    """Bodies by name ("forward" is the model, "stage_0" ... its parts).
 
     `graphs[name]` is a MultiDiGraph in program order: node attribute "node" is the `Node`, an edge u -> v with key k
     carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
@@ -50,6 +57,11 @@ class Plan:
     layout: Layout = field(default_factory=Layout)
     syncs: tuple[Sync, ...] = ()
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Bodies that nothing calls: the model, and the stages of its pipeline."""
+        return "forward", *dict.fromkeys(stage.body for stage in self.stages)
 
     def nodes(self, body: str) -> tuple[Node, ...]:
         """The nodes of a body in program order."""
@@ -80,12 +92,13 @@ def build_plan(
     targets: tuple[str, ...] = (),
 ) -> Plan:
     """The plan of lowered bodies."""
-    graphs = {body.name: _graph(body) for body in bodies.values()}
+    graphs = {body.name: graph_of(body) for body in bodies.values()}
     results = {body.name: body.results for body in bodies.values()}
     return Plan(name, graphs, results, objectives, bodies, sizes, targets)
 
 
-def _graph(body: Body) -> Graph:
+def graph_of(body: Body) -> Graph:
+    """The graph of a body."""
     graph: Graph = nx.MultiDiGraph(name=body.name, body=body)
     for node in body.nodes:
         graph.add_node(node.name, node=node)

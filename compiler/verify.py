@@ -12,7 +12,7 @@ from .node import Node, Tensor
 from .ops import OPS
 from .plan import Plan
 
-STRUCTURE = ("input", "call", "repeat", "extern")
+STRUCTURE = ("input", "call", "repeat", "extern", "hold")
 
 
 class PlanError(Exception):
@@ -37,7 +37,7 @@ def _plan_faults(plan: Plan) -> Iterator[str]:
     calls.add_edges_from((body, node.body) for body in plan.graphs for node in plan.nodes(body) if node.body)
     if not nx.is_directed_acyclic_graph(calls):
         yield "bodies call each other in a circle: " + " -> ".join(a for a, _ in nx.find_cycle(calls))
-    unused = set(plan.graphs) - {"forward"} - nx.descendants(calls, "forward")
+    unused = set(plan.graphs).difference(plan.roots, *(nx.descendants(calls, root) for root in plan.roots))
     if unused:
         yield f"nothing calls {sorted(unused)}"
     for objective in plan.objectives:
@@ -72,7 +72,7 @@ def _node_faults(plan: Plan, body: str, node: Node, seen: set[str]) -> Iterator[
             yield f"reads output {output} of `{source}`, which has fewer"
     if node.op in ("call", "repeat") and node.body not in plan.graphs:
         yield f"its body `{node.body}` does not exist"
-    elif node.body:
+    elif node.op in ("call", "repeat"):
         yield from _call_faults(plan, body, node)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dskc.compiler.build import check, make_plan
+from dskc.compiler.build import check, planned
 from dskc.compiler.emit.huggingface import checkpoint
 from dskc.compiler.gate import gate
 from dskc.dsl.explain import codes, page, title
@@ -21,10 +21,11 @@ def found(path: Path, text: str) -> set[str]:
     """Codes of what `check` says, and where that is nothing, of what `compile` says."""
     path.write_text(text)
     checked = check(Source(str(path), text))
+    plan = planned(checked) if not checked.sink.failed else None
     if checked.spec is not None and not checked.sink.failed:
         gate(checked.spec, checked.sink)
-        if checked.lowered is not None and not checked.sink.failed:
-            checkpoint(checked.spec, make_plan(checked.spec, checked.lowered), checked.sink)
+        if plan is not None and not checked.sink.failed:
+            checkpoint(checked.spec, plan, checked.sink)
     return {finding.code for finding in checked.sink}
 
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def compile_spec(args: argparse.Namespace) -> Path | None:
     """Writes the program and gives its folder; after errors, which are shown, None."""
-    from ..build import check, make_plan
+    from ..build import check, planned
     from ..gate import gate
 
     sink = Sink()
@@ -61,10 +61,11 @@ def compile_spec(args: argparse.Namespace) -> Path | None:
     files = None
     if checked is not None and checked.spec is not None and checked.lowered is not None:
         gate(checked.spec, sink)
-        if not sink.failed:
+        plan = planned(checked) if not sink.failed else None
+        if plan is not None:
             from ..emit import program
 
-            files = program(checked.spec, make_plan(checked.spec, checked.lowered), sink, args.standalone)
+            files = program(checked.spec, plan, sink, args.standalone)
     show(list(sink), stream=sys.stderr)
     return _written(output_folder(args), files, args.force) if files is not None else None
 

@@ -44,7 +44,7 @@ def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the plan."""
-    from ..build import Checked, check, make_plan
+    from ..build import Checked, check, planned
     from ..passes import PASSES
 
     names = ["lower", *(p.__name__ for p in PASSES)]
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     except UsageError as error:
         return fail(error)
     checked = check(source, args.profile, args.overrides) if source else Checked(None, None, sink)
+    plan = planned(checked, args.after)
     show(list(checked.sink), stream=sys.stderr)
-    if checked.spec is None or checked.lowered is None:
+    if checked.spec is None or plan is None:
         return 1
-    plan = make_plan(checked.spec, checked.lowered, args.after)
     if args.json:
         from ..serialize import plan_data
 

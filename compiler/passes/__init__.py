@@ -8,11 +8,12 @@ from ...dsl.spec import Spec
 from ..plan import Plan
 from ..verify import verify
 from .cost import cost
+from .pipeline import pipeline
 from .precision import precision
 
 Pass = Callable[[Plan, Spec], Plan]
 
-PASSES: tuple[Pass, ...] = (precision, cost)
+PASSES: tuple[Pass, ...] = (precision, cost, pipeline)
 
 
 def run_passes(plan: Plan, spec: Spec, last: str | None = None) -> Plan:

@@ -54,7 +54,8 @@ def _chains(plan: Plan) -> dict[str, Chain]:
             if node.body:
                 visit((*chain, plan.bodies[node.body]))
 
-    visit((plan.bodies["forward"],))
+    for root in plan.roots:
+        visit((plan.bodies[root],))
     return chains
 
 
@@ -70,6 +71,9 @@ def _body_total(plan: Plan, chain: Chain, totals: dict[str, Cost]) -> Cost:
 
 def _node_cost(plan: Plan, chain: Chain, node: Node, totals: dict[str, Cost]) -> Cost:
     tied = tied_names(plan.bodies, chain, node)
+    if node.op == "hold":
+        assert node.cost is not None, "its parameters were counted where it was made"
+        return node.cost
     if node.body:
         inner = total([_body_total(plan, (*chain, plan.bodies[node.body]), totals)], node.count)
         return replace(inner, parameters=0) if tied else inner
