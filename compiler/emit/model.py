@@ -58,7 +58,8 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     bodies = bodies_of(plan)
     parameters = list(owned(bodies, (bodies["forward"],)))
     forward = bodies["forward"]
-    names = Names(bodies, sizes_of([forward, *(b for b in bodies.values() if b is not forward)]))
+    ordered = [forward, *(b for b in bodies.values() if b is not forward)]
+    names = Names(bodies, sizes_of(ordered, plan.layout.tensor))
     names.classes = class_names(plan, list(bodies))
     classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
@@ -94,10 +95,12 @@ def millions(count: int) -> str:
 def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple[tuple[str, ...], ...]:
     third = ["import torch"] if "torch" in names.used else []
     third += ["import torch.nn.functional as F"] if "F" in names.used else []
-    ours = [f"from {runtime} import layers"] if "layers" in names.used else []
+    modules = [name for name in ("collectives", "layers") if name in names.used]
+    ours = [f"from {runtime} import {', '.join(modules)}"] if modules else []
     ours.append(f"from {runtime}.initialize import initialize")
     torch_lines = ["from torch import Tensor, nn"]
-    beside = extern_imports(externs)
+    axes = [name for name in ("DATA", "TENSOR") if name in names.used]
+    beside = sorted([*extern_imports(externs), *([f"from parallel import {', '.join(axes)}"] if axes else [])])
     if "." in runtime:  # an installed package sorts with the other libraries
         return tuple(tuple(group) for group in ([*third, *ours, *torch_lines], beside) if group)
     return tuple(tuple(group) for group in ([*third, *torch_lines], sorted([*ours, *beside])) if group)
@@ -162,8 +165,7 @@ def _made(names: Names, node: Node) -> str | None:
     if op.module is None:
         return None
     made = op.module(node)
-    names.used.update(name for name in ("layers",) if f"{name}." in made)
-    return made
+    return names.noted(made)
 
 
 def _ties(names: Names, chain: tuple[Body, ...], modules: tuple[str, ...], node: Node, indent: int) -> list[str]:

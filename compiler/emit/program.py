@@ -19,6 +19,7 @@ from ..serialize import plain, plan_data
 from ..version import VERSION
 from . import huggingface
 from .externs import ExternFile, extern_files, fault
+from .launch import launch_files
 from .model import bodies_of, model_view
 from .render import render
 from .standalone import PACKAGE, runtime_files
@@ -41,9 +42,10 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     digest = hashlib.sha256(described.encode()).hexdigest()
     name = file_name(spec.source.name)
     files = {
-        "model.py": render("model.py", model_view(plan, name, runtime, externs)),
-        "train.py": render("train.py", train_view(spec, plan, name, digest, runtime, interchange)),
+        "model.py": render("program/model.py", model_view(plan, name, runtime, externs)),
+        "train.py": render("program/train.py", train_view(spec, plan, name, digest, runtime, interchange)),
         "plan.json": described,
+        **launch_files(spec, plan, name),
         **copies,
     }
     return files | runtime_files(files["model.py"] + files["train.py"]) if standalone else files

@@ -27,5 +27,5 @@ def _environment() -> Environment:
 
 
 def render(template: str, view: object) -> str:
-    """The text of `templates/program/<template>.j2`."""
-    return _environment().get_template(f"program/{template}.j2").render(view=view)
+    """The text of `templates/<template>.j2`, such as `program/model.py`."""
+    return _environment().get_template(f"{template}.j2").render(view=view)

@@ -12,6 +12,7 @@ from ..dims import symbol
 from ..lower.ownership import UP
 from ..node import Body, Node, Value
 from ..ops import OPS
+from ..placement import CONVERSIONS
 from .layout import assignment, commented, indented
 from .sizes import Sizes
 from .text import fitting, identifier, place
@@ -21,7 +22,9 @@ ROOM: Final = 88
 """Longest line that an inlined expression may make."""
 INLINE: Final = 68
 """Longest expression, with its indentation, that is written inside another."""
-RESERVED: Final = frozenset({"self", "torch", "nn", "F", "layers", "Tensor", "range", "super", "dict", "tuple"})
+USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|TENSOR)\b")
+"""Modules and axes in the text of an expression, in which no string of a spec stands."""
+RESERVED: Final = frozenset({"self", "torch", "nn", "F", "layers", "collectives", "DATA", "TENSOR", "Tensor", "range", "super", "dict", "tuple"})
 
 
 @dataclass
@@ -32,6 +35,11 @@ class Names:
     sizes: Sizes
     classes: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+
+    def noted(self, text: str) -> str:
+        """The text itself; remembers what of modules and axes it uses."""
+        self.used.update(found[1] or found[2] for found in USED.finditer(text))
+        return text
 
 
 def stem(node: Node, nodes: Sequence[Node]) -> str:
@@ -80,6 +88,8 @@ def uses_of(names: Names, kept: Sequence[Node], results: Sequence[Value]) -> Use
 
 def _returns(names: Names, node: Node, kept: Sequence[Node]) -> bool:
     """Whether the last node is written into the `return`."""
+    if node.op == "collective":
+        return True
     return node.op != "repeat" and len(node.outputs) == 1 and stem(node, kept) in _plain(names, node)
 
 
@@ -87,12 +97,27 @@ def _may_inline(names: Names, node: Node, user: Node, kept: Sequence[Node], orde
     between = kept[order[node.name] : order[user.name] + 1]
     if len(node.outputs) != 1 or any(other.op == "repeat" for other in between):
         return False
+    if node.op == "collective":
+        return True
     return stem(node, kept) in _plain(names, node)
 
 
 def _plain(names: Names, node: Node) -> set[str | None]:
     """Names that a node has by itself, when the spec gives it none."""
     return {node.op, node.label, names.bodies[node.body].block if node.body else node.op}
+
+
+def conversion(node: Node, value: str) -> str:
+    """The call that turns a value from one placement into another: `collectives.all_gather(x, TENSOR, 1)`."""
+    source, target = node.attrs["source"], node.attrs["target"]
+    dims = [str(place.dim) for place in (source, target) if place.dim is not None]
+    arguments = ", ".join((value, axis_name(node.attrs["axis"]), *dims))
+    return f"collectives.{CONVERSIONS[source.kind, target.kind].name}({arguments})"
+
+
+def axis_name(axis: str) -> str:
+    """The constant of `parallel.py` that is this axis."""
+    return axis.upper()
 
 
 def needed(nodes: Sequence[Node], results: Sequence[Value]) -> list[Node]:
@@ -184,14 +209,22 @@ class Writer:
 
     def _name(self, node: Node, output: int, index: int, others: Sequence[str] = ()) -> str:
         """A variable name: the node's, its sizes, and a number where a value still needed has the name."""
-        several = node.bound or tuple(f"{node.name}_{i}" for i in range(len(node.outputs)))
-        base = fitting(several[output] if len(node.outputs) > 1 else stem(node, self.body.nodes))
+        base = self._base(node, output)
         suffix = self.names.sizes.suffix(node.outputs[output])
         number, name = 1, base + suffix
         while name in self.busy or name in others or self.uses.last.get(self.held.get(name, ("", 0)), -1) > index:
             number += 1
             name = f"{base}_{number}{suffix}"
         return identifier(name)
+
+    def _base(self, node: Node, output: int) -> str:
+        """The name in the spec; a value keeps its own through collectives."""
+        made = {each.name: each for each in self.body.nodes}
+        while node.op == "collective":
+            name, output = node.inputs[0]
+            node = made[name]
+        several = node.bound or tuple(f"{node.name}_{i}" for i in range(len(node.outputs)))
+        return fitting(several[output] if len(node.outputs) > 1 else stem(node, self.body.nodes))
 
     def _hold(self, node: Node, names: Sequence[str]) -> None:
         for output, name in enumerate(names):
@@ -209,13 +242,13 @@ class Writer:
         args = [self.text[value] for value in node.inputs]
         if node.op in ("call", "extern"):
             return f"{self._callee(node)}({', '.join(args)})"
+        if node.op == "collective":
+            return self.names.noted(conversion(node, args[0]))
         op = OPS[node.op]
         self.names.used.update(op.imports)
         inputs = [self.types[name][output] for name, output in node.inputs]
         text = op.emit(node, inputs, Arguments(node, args, self), self._callee(node) if op.module else "")
-        if "torch." in text:
-            self.names.used.add("torch")
-        return text
+        return self.names.noted(text)
 
     def _callee(self, node: Node) -> str:
         if node.label is not None:

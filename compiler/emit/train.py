@@ -17,6 +17,7 @@ from .data import DataText, data_text
 from .huggingface import Checkpoint, constant
 from .layout import bracketed
 from .model import bodies_of, class_names, millions, predicted_value, scalars
+from .step import compute
 from .text import comment, quoted
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
@@ -74,10 +75,9 @@ def train_view(
         rate=rate,
         steps=steps,
         setup=_setup(spec),
-        start=("model.initialize(SEED)", *loading),
+        build=(f"model = {model}().to(place)", "model.initialize(SEED)", *loading),
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
-        accumulates=spec.training.gradient_accumulation > 1,
-        autocast="torch.autocast(place.type, torch.bfloat16)" if bf16 else None,
+        compute=compute(spec),
         validation_autocast="torch.autocast(validation.device.type, torch.bfloat16)" if bf16 else None,
         norm=norm,
         after_step=tuple(f"layers.{name}(model)" for name in functions),

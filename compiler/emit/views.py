@@ -39,8 +39,9 @@ class TrainView:
 
     steps, warmup ...   names of constants, or of variables that `derived` computes from the size of the data
     data                lines of `load_data`, which return the training data, then validation data and tokenizer
-    autocast            the precision that the model computes in, None for fp32
-    start, finish       lines that give start values, and what is done after the last step
+    validation_autocast the precision of validation, None for fp32
+    build, finish       lines that make the model, and what is done after the last step
+    compute             lines of a step that give every gradient and the loss
     """
 
     title: str
@@ -56,10 +57,9 @@ class TrainView:
     rate: str
     steps: str
     setup: tuple[str, ...]
-    start: tuple[str, ...]
+    build: tuple[str, ...]
     objectives: tuple[str, ...]
-    accumulates: bool
-    autocast: str | None
+    compute: tuple[str, ...]
     validation_autocast: str | None
     norm: str
     after_step: tuple[str, ...]

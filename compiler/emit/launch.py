@@ -1,0 +1,64 @@
+"""`launch/`: how the ranks of this run are started, by torchrun, by Slurm and on Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ...dsl.spec import Spec
+from ..layout import Layout
+from ..plan import Plan
+from .render import render
+from .text import comment
+
+FILES: Final = ("launch/torchrun.sh", "launch/slurm.sbatch", "launch/kubernetes.yaml")
+PORT: Final = 29_400  # where the launchers of the machines find each other
+LONGEST: Final = 40
+"""Characters of a job's name: Kubernetes makes host names of at most 63 of it."""
+
+
+@dataclass(frozen=True)
+class LaunchView:
+    """What the launch files say; `resource` is Kubernetes' name of the accelerator, None on CPUs."""
+
+    title: str
+    name: str
+    spec_file: str
+    where: str
+    nodes: int
+    per_node: int
+    port: int
+    resource: str | None
+
+
+def launch_files(spec: Spec, plan: Plan, spec_file: str) -> dict[str, str]:
+    """The files by their path; none where there is one rank."""
+    if plan.layout.world == 1:
+        return {}
+    view = launch_view(spec, plan.layout, plan.name, spec_file)
+    return {name: render(name, view) for name in FILES}
+
+
+def launch_view(spec: Spec, layout: Layout, name: str, spec_file: str) -> LaunchView:
+    """The numbers of this run."""
+    per_node = min(layout.gpu_per_node, layout.world)
+    nodes = layout.world // per_node
+    resource = _resource(spec)
+    one, several = ("process", "processes") if spec.cluster.device == "cpu" else ("GPU", "GPUs")
+    part = f"{per_node} {several if per_node > 1 else one}"
+    where = f"{nodes} machines with {part} each" if nodes > 1 else f"one machine with {part}"
+    return LaunchView(comment(name), job_name(name), spec_file, where, nodes, per_node, PORT, resource)
+
+
+def job_name(name: str) -> str:
+    """A name that Slurm and Kubernetes take: small letters, digits and hyphens, a letter first."""
+    text = re.sub("[^a-z0-9]+", "-", name.lower())[:LONGEST].strip("-")
+    return text if text[:1].isalpha() else f"run-{text}".strip("-")
+
+
+def _resource(spec: Spec) -> str | None:
+    if spec.cluster.device == "cpu":
+        return None
+    amd = spec.cluster.device == "rocm" or (spec.cluster.gpu or "").startswith("MI")
+    return "amd.com/gpu" if amd else "nvidia.com/gpu"

@@ -1,0 +1,274 @@
+"""A small spec of the same structure: what `dskc verify` runs in the place of the real one.
+
+Whole numbers of the model, its vocabulary and its sequence are halved as long as the spec still compiles, every block
+keeps its ops, and the layout divides; repeats keep two iterations, or one for each stage of the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from math import gcd
+from typing import Final
+
+from ..dsl import ast
+from ..dsl.diagnostics import Sink
+from ..dsl.parse import parse
+from ..dsl.source import Source, Span
+from ..dsl.spec import Spec
+from .build import check
+from .dims import substitute
+from .layout import Layout, layout_of
+from .lower import Lowered
+from .lower.parameters import total
+
+WORLD: Final = 8
+"""Most ranks that are run."""
+SMALL: Final = 16
+"""No size is made smaller than this: a norm over a handful of values magnifies every rounding error."""
+STEPS: Final = 10
+
+# Settings of the small run. One process and several have to compute the same in fp32, on data that need no files.
+SETTINGS: Final = (
+    "data.source=random()", "data.tokenizer=none", "data.validation=0", "data.augment=none", "training.evaluate=none",
+    f"training.steps={STEPS}", "training.epochs=none", "training.tokens=none", "training.execution=eager",
+    "precision.compute=fp32", "checkpoint.every=none", "observe.sample=none", "observe.tensorboard=false",
+    "observe.progress=false", "observe.log_every=1", "model.weights=none",
+    "export.safetensors=none", "export.huggingface=none",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number of the spec: where it stands in the text, or the setting that holds it."""
+
+    name: str
+    value: int
+    span: Span | None = None
+
+    def at(self, value: int) -> Number:
+        """The same place with another number."""
+        return replace(self, value=value)
+
+
+@dataclass(frozen=True)
+class Small:
+    """The small spec, as text and flags; `flags` give the layout, `reference` one process that sees the same batch."""
+
+    source: Source
+    profile: str | None
+    settings: tuple[str, ...]
+    flags: tuple[str, ...]
+    reference: tuple[str, ...]
+    layout: Layout
+    changed: tuple[tuple[str, int, int], ...]
+
+
+def shrink(source: Source, profile: str | None, overrides: Sequence[str]) -> Small | Sink:
+    """The smallest spec found that keeps the structure; the findings where the spec itself does not compile."""
+    asked = check(source, profile, overrides)
+    if asked.spec is None or asked.lowered is None:
+        return asked.sink
+    layout = smaller(layout_of(asked.spec))
+    batch = _batch(asked.spec, layout)
+    settings = (*overrides, *_kept(asked.spec), *batch)
+    flags = _layout_flags(layout)
+    search = _Search(source, profile, merged(settings, flags), layout, asked.spec, asked.lowered)
+    first = search.compiled(search.numbers)
+    if isinstance(first, Sink):
+        return first
+    search.run()
+    reference = (
+        *(f"parallel.{name}" for name in ONE),
+        f"training.micro_batch_size={_MICRO * layout.data}",
+    )
+    return Small(
+        search.text(search.numbers),
+        profile,
+        merged(settings, _settings(search.numbers)),
+        flags,
+        reference,
+        layout,
+        tuple((a.name, a.value, b.value) for a, b in zip(search.first, search.numbers, strict=True) if a != b),
+    )
+
+
+ONE: Final = (
+    "world_size=1", "gpu_per_node=1", "pipeline_depth=1", "tensor_model_parallel=1", "data_parallel=1",
+    "expert_parallel=1", "sequence_parallel=false", "shard=none", "schedule=one_f_one_b",
+)  # fmt: skip
+_MICRO: Final = 2
+
+
+def smaller(layout: Layout) -> Layout:
+    """The layout on at most `WORLD` ranks: the largest axis is halved, or cut to its next divisor; none goes to 1."""
+    while layout.world > WORLD:
+        sizes = {name: getattr(layout, name) for name in ("data", "pipeline", "tensor")}
+        name = max(sizes, key=lambda each: sizes[each])
+        size = sizes[name]
+        divisors = [each for each in range(2, size) if size % each == 0]
+        layout = replace(layout, **{name: max(divisors, default=2)})
+    return replace(layout, gpu_per_node=layout.world)
+
+
+def _layout_flags(layout: Layout) -> tuple[str, ...]:
+    return (
+        f"parallel.world_size={layout.world}",
+        f"parallel.gpu_per_node={layout.world}",
+        f"parallel.data_parallel={layout.data}",
+        f"parallel.pipeline_depth={layout.pipeline}",
+        f"parallel.tensor_model_parallel={layout.tensor}",
+        "cluster.nodes=auto",
+    )
+
+
+def merged(*flags: Iterable[str]) -> tuple[str, ...]:
+    """All flags, of those of one setting the last."""
+    return tuple({flag.partition("=")[0]: flag for each in flags for flag in each}.values())
+
+
+def _batch(spec: Spec, layout: Layout) -> tuple[str, ...]:
+    """Two samples per rank; several micro-batches stay several, and fill the pipeline."""
+    parts = 1 if spec.training.gradient_accumulation == 1 and layout.pipeline == 1 else 2 * layout.pipeline
+    return (f"training.micro_batch_size={_MICRO}", f"training.gradient_accumulation={parts}")
+
+
+def _kept(spec: Spec) -> list[str]:
+    """The settings of the small run; sizes that followed from the data are now written."""
+    found = list(SETTINGS)
+    for name in ("vocab", "classes", "sequence"):
+        value = getattr(spec.data, name)
+        if value is not None:
+            found.append(f"data.{name}={value}")
+    return found
+
+
+def _settings(numbers: Sequence[Number]) -> Iterator[str]:
+    for number in numbers:
+        if number.span is None:
+            yield f"{number.name}={number.value}"
+
+
+class _Search:
+    """Tries smaller numbers, all together and then one after the other."""
+
+    def __init__(
+        self, source: Source, profile: str | None, flags: Sequence[str], layout: Layout, spec: Spec, lowered: Lowered
+    ) -> None:
+        self.source, self.profile, self.flags, self.layout = source, profile, tuple(flags), layout
+        self.structure = structure(lowered)
+        self.numbers = self.first = list(_numbers(source, spec))
+        self.size, self.counts = _size(lowered), _counts(lowered)
+        self.sink, self.fixed = Sink(), set[str]()
+
+    def run(self) -> None:
+        """Halves until nothing can be halved any more."""
+        for index in range(len(self.numbers)):
+            self._repeat(index)
+        self.fixed = {number.name for index, number in enumerate(self.numbers) if self._no_size(index)}
+        while self._try([self._halved(number) for number in self.numbers]):
+            pass
+        for index in range(len(self.numbers)):
+            while self._try(self._with(index, self._halved(self.numbers[index]))):
+                pass
+
+    def _repeat(self, index: int) -> None:
+        """Where a number counts iterations, the fewest that the layout needs."""
+        count = max(2, self.layout.stages)
+        if self.numbers[index].value > count:
+            self._try(self._with(index, self.numbers[index].at(count)), repeats=True)
+
+    def _no_size(self, index: int) -> bool:
+        """Whether a number is none of a size, such as the base of rotary embeddings."""
+        found = self.compiled(self._with(index, self._halved(self.numbers[index])))
+        return not isinstance(found, Sink) and _size(found) == self.size
+
+    def _with(self, index: int, number: Number) -> list[Number]:
+        return [*self.numbers[:index], number, *self.numbers[index + 1 :]]
+
+    def _halved(self, number: Number) -> Number:
+        """Half of it; what the ranks of the tensor axis can share evenly stays so."""
+        if number.value < 2 * SMALL or number.name in self.fixed:
+            return number
+        unit = gcd(number.value, 2 * self.layout.tensor)
+        return number.at(number.value // 2 // unit * unit)
+
+    def _try(self, numbers: list[Number], repeats: bool = False) -> bool:
+        """Takes the numbers if the spec compiles with them, has its structure and is smaller."""
+        found = self.compiled(numbers) if numbers != self.numbers else self.sink
+        if isinstance(found, Sink) or structure(found) != self.structure:
+            return False
+        if _size(found) >= self.size or (repeats and _counts(found) == self.counts):
+            return False
+        self.numbers, self.size, self.counts = numbers, _size(found), _counts(found)
+        return True
+
+    def compiled(self, numbers: Sequence[Number]) -> Lowered | Sink:
+        """The model with these numbers, or what is wrong with it."""
+        checked = check(self.text(numbers), self.profile, merged(self.flags, _settings(numbers)))
+        return checked.lowered if checked.lowered is not None else checked.sink
+
+    def text(self, numbers: Sequence[Number]) -> Source:
+        """The spec with its numbers in place; lines stay where they are."""
+        text = self.source.text
+        for number in sorted((n for n in numbers if n.span is not None), key=lambda n: -n.span.start if n.span else 0):
+            assert number.span is not None
+            text = text[: number.span.start] + str(number.value) + text[number.span.end :]
+        return Source(self.source.name, text)
+
+
+def structure(lowered: Lowered) -> list[tuple[object, ...]]:
+    """What has to stay as it is: the ops of every body, in their order."""
+    return [
+        (name, node.name, node.op, node.label, node.body, node.count > 1, len(node.inputs))
+        for name, body in lowered.bodies.items()
+        for node in body.nodes
+    ]
+
+
+def _counts(lowered: Lowered) -> list[int]:
+    return [node.count for body in lowered.bodies.values() for node in body.nodes]
+
+
+def _size(lowered: Lowered) -> int:
+    """Values of parameters and of tensors, each body counted once."""
+    tensors = [each for body in lowered.bodies.values() for node in body.nodes for each in node.outputs]
+    found = [substitute(each.elements, lowered.sizes) for each in tensors]
+    return total(lowered.bodies, lowered.sizes) + sum(each for each in found if isinstance(each, int))
+
+
+def _numbers(source: Source, spec: Spec) -> Iterator[Number]:
+    """The whole numbers that may become smaller: settings of the model and of the data, and those in its blocks."""
+    for name in ("vocab", "sequence", "classes"):
+        value = getattr(spec.data, name)
+        if value is not None:
+            yield Number(f"data.{name}", value)
+    for statement in parse(source, Sink()).body:
+        if isinstance(statement, ast.Section) and statement.name == "model":
+            for each in statement.body:
+                yield from _in_model(each, spec)
+        elif isinstance(statement, ast.Block):
+            yield from _literals(statement)
+
+
+def _in_model(statement: ast.Statement, spec: Spec) -> Iterator[Number]:
+    if isinstance(statement, ast.Setting):
+        name = statement.path[0]
+        value = spec.constants.get(name)
+        if isinstance(statement.value, ast.Number) and type(value) is int:
+            yield Number(f"model.{name}", value)
+    elif isinstance(statement, ast.Block):
+        yield from _literals(statement)
+
+
+def _literals(node: object) -> Iterator[Number]:
+    """Whole numbers inside a block; line and column tell them apart."""
+    if isinstance(node, ast.Number):
+        if type(node.value) is int and node.unit is None:
+            yield Number(f"{node.span.line}:{node.span.column}", node.value, node.span)
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _literals(item)
+    elif is_dataclass(node) and not isinstance(node, Span):
+        for each in fields(node):
+            yield from _literals(getattr(node, each.name))
