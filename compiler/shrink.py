@@ -103,11 +103,14 @@ _MICRO: Final = 2
 def smaller(layout: Layout) -> Layout:
     """The layout on at most `WORLD` ranks: the largest axis is halved, or cut to its next divisor; none goes to 1."""
     while layout.world > WORLD:
-        sizes = {name: getattr(layout, name) for name in ("data", "pipeline", "tensor")}
-        name = max(sizes, key=lambda each: sizes[each])
-        size = sizes[name]
-        divisors = [each for each in range(2, size) if size % each == 0]
-        layout = replace(layout, **{name: max(divisors, default=2)})
+        largest = max(layout.data, layout.pipeline, layout.tensor)
+        smaller = max((each for each in range(2, largest) if largest % each == 0), default=2)
+        if layout.data == largest:
+            layout = replace(layout, data=smaller)
+        elif layout.pipeline == largest:
+            layout = replace(layout, pipeline=smaller)
+        else:
+            layout = replace(layout, tensor=smaller)
     return replace(layout, gpu_per_node=layout.world)
 
 

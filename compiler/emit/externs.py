@@ -11,7 +11,9 @@ from ...dsl.source import Span
 from ..node import Body
 from .text import UnsafeName, identifier
 
-TAKEN = frozenset({"model", "train", "parallel", "test_program", "dskc", "dskc_runtime", "torch", "numpy", "__init__", "__main__"})
+TAKEN = frozenset(
+    {"model", "train", "parallel", "test_program", "dskc", "dskc_runtime", "torch", "numpy", "__init__", "__main__"}
+)
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def sizes_of(bodies: Sequence[Body], tensor: int = 1) -> Sizes:
         _name(sizes, letter.lower(), sizes.parts[dim], _part_of(sizes, dim, letter, tensor))
     for body in bodies:
         for letter, dim, meaning in body.legend:
-            if dim in sizes.parts and dim not in whole:
-                _name(sizes, letter, sizes.parts[dim], f"{meaning or letter} {number(int(dim))} / tensor {tensor}")
+            if isinstance(dim, int) and dim in sizes.parts and dim not in whole:
+                _name(sizes, letter, sizes.parts[dim], f"{meaning or letter} {number(dim)} / tensor {tensor}")
     return sizes
 
 

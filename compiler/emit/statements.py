@@ -24,7 +24,9 @@ INLINE: Final = 68
 """Longest expression, with its indentation, that is written inside another."""
 USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|TENSOR)\b")
 """Modules and axes in the text of an expression, in which no string of a spec stands."""
-RESERVED: Final = frozenset({"self", "torch", "nn", "F", "layers", "collectives", "DATA", "TENSOR", "Tensor", "range", "super", "dict", "tuple"})
+RESERVED: Final = frozenset(
+    {"self", "torch", "nn", "F", "layers", "collectives", "DATA", "TENSOR", "Tensor", "range", "super", "dict", "tuple"}
+)
 
 
 @dataclass
