@@ -13,8 +13,10 @@ P -> I). A value changes its type only in a collective node; `CONVERSIONS` says 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from .dims import Dim
 
 Kind = Literal["I", "R", "P", "S"]
 Axis = Literal["data", "tensor"]
@@ -77,10 +79,15 @@ value on the first rank and puts zeros elsewhere, so that the ranks' sum is the 
 
 @dataclass(frozen=True)
 class Move:
-    """A collective inside an op, such as the maximum and the sum of a cross entropy over a split vocabulary."""
+    """A collective inside an op, such as the maximum and the sum of a cross entropy over a split vocabulary.
+
+    `forward` and `backward` count the fp32 numbers that one rank hands to it.
+    """
 
     kind: str
     what: str
+    forward: Dim = 0
+    backward: Dim = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ class Sharding:
 
     `inputs` (per input), `parameters` (per parameter) and `outputs` (per output) give one letter per dimension; the
     same letter is the same dimension everywhere it stands, "." one that must be whole. A split of a letter that is in
-    `sums` leaves a partial result. A letter stands for the outer factor of a dimension that is made of several.
+    `sums` leaves a partial result. A letter stands for the outer factor of a dimension that is made of several;
+    `sizes` gives the size of that factor where no dimension is it alone.
     `linear` lists sets of operands (input numbers and parameter names) in which the op is linear together: all of
     them partial and all other operands R give a partial result. `rows` are further rows, by hand.
     """
@@ -110,3 +118,4 @@ class Sharding:
     sums: str = ""
     linear: tuple[tuple[int | str, ...], ...] = ()
     rows: tuple[Row, ...] = ()
+    sizes: Mapping[str, Dim] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 from ..node import Node, Tensor
 from .base import Attribute, Inferred, Op, Saved
 from .common import choice, function, literal, method, number, require_kind
+from .sharding import elementwise
 
 
 def _same(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -19,7 +20,7 @@ def _unary(name: str, doc: str, text: str, *saved: Saved) -> Op:
     """An element-wise op; `text` is "F.relu" or ".exp()"; `saved` is what backward keeps."""
     emit = method(text) if text.startswith(".") else function(text, "x")
     imports = ("F",) if text.startswith("F.") else ("layers",) if text.startswith("layers.") else ()
-    return Op(name, doc, ("x",), _same, emit, imports=imports, saved=lambda node, inputs: saved)
+    return Op(name, doc, ("x",), _same, emit, imports=imports, saved=lambda node, inputs: saved, sharding=elementwise())
 
 
 def _gelu_infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -40,6 +41,7 @@ GELU = Op(
     (Attribute("approximate", "name", "none: exact; tanh: the approximation of GPT-2", "none"),),
     saved=lambda node, inputs: ("x",),
     imports=("F",),
+    sharding=elementwise(),
 )
 
 
@@ -57,6 +59,7 @@ LEAKY_RELU = Op(
     (Attribute("slope", "float", "slope where x is negative", 0.01),),
     saved=lambda node, inputs: ("x",),
     imports=("F",),
+    sharding=elementwise(),
 )
 
 
@@ -72,6 +75,7 @@ QUICK_GELU = Op(
     _quick_gelu,
     saved=lambda node, inputs: ("x", node.outputs[0]),
     imports=("layers",),
+    sharding=elementwise(),
 )
 
 

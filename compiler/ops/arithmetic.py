@@ -8,6 +8,7 @@ from typing import Any
 from ..node import Kind, Node, Tensor
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import POWER, PRODUCT, SUM, broadcast, literal, number, operand
+from .sharding import Operands, elementwise
 
 NUMBERS = (
     Attribute("a", "float", "a number in place of the tensor", None),
@@ -75,11 +76,34 @@ def _power_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     return ("b", 0) if node.args == ("b",) else ("a", "b", 0)
 
 
+def _sum_parts(node: Node, inputs: Sequence[Tensor]) -> Operands:
+    """A sum is linear in both together; with a number it would be added once per rank."""
+    return ((0, 1),) if len(inputs) == 2 else ()
+
+
+def _factors(node: Node, inputs: Sequence[Tensor]) -> Operands:
+    return tuple((i,) for i in range(len(inputs)))
+
+
+def _dividend(node: Node, inputs: Sequence[Tensor]) -> Operands:
+    return ((0,),) if node.args[0] == "a" else ()
+
+
 _AB = ("a?", "b?")
-ADD = Op("add", "a + b, element by element.", _AB, _infer, _binary("+", SUM, SUM), NUMBERS)
-SUBTRACT = Op("subtract", "a - b, element by element.", _AB, _infer, _binary("-", SUM, PRODUCT), NUMBERS)
+_SUM_RULE = elementwise(_sum_parts)
+ADD = Op("add", "a + b, element by element.", _AB, _infer, _binary("+", SUM, SUM), NUMBERS, sharding=_SUM_RULE)
+SUBTRACT = Op(
+    "subtract", "a - b, element by element.", _AB, _infer, _binary("-", SUM, PRODUCT), NUMBERS, sharding=_SUM_RULE
+)
 MULTIPLY = Op(
-    "multiply", "a * b, element by element.", _AB, _infer, _binary("*", PRODUCT, PRODUCT), NUMBERS, saved=_others
+    "multiply",
+    "a * b, element by element.",
+    _AB,
+    _infer,
+    _binary("*", PRODUCT, PRODUCT),
+    NUMBERS,
+    saved=_others,
+    sharding=elementwise(_factors),
 )
 DIVIDE = Op(
     "divide",
@@ -89,6 +113,7 @@ DIVIDE = Op(
     _binary("/", PRODUCT, POWER),
     NUMBERS,
     saved=_divide_saved,
+    sharding=elementwise(_dividend),
 )
 POWER_OP = Op(
     "power",
@@ -98,6 +123,7 @@ POWER_OP = Op(
     _binary("**", 4, POWER),
     NUMBERS,
     saved=_power_saved,
+    sharding=elementwise(),
 )
 NEGATE = Op(
     "negate",
@@ -105,5 +131,6 @@ NEGATE = Op(
     ("x",),
     lambda inputs, attrs: Inferred((inputs["x"],)),
     lambda node, inputs, args, callee: f"-{operand(args['x'], PRODUCT)}",
+    sharding=elementwise(((0,),)),
 )
 ARITHMETIC = (ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER_OP, NEGATE)

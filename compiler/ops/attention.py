@@ -7,8 +7,10 @@ from typing import Any
 
 from ..dims import Dim, divisible, product
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import broadcast, literal, number, require_kind, require_rank, require_same
+from .sharding import aligned
 
 
 def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -76,6 +78,15 @@ def _saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     return ("query", "key", "value", *(("mask",) if len(inputs) > 3 else ()), 0, Tensor(inputs[0].shape[:3]))
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Samples and heads; a group of query heads goes with its key head. Ranks draw the same numbers for dropout."""
+    query, _, value = inputs[:3]
+    heads = "." if node.attrs["dropout"] else "h"
+    letters = f"b{heads}.."
+    mask = tuple(aligned(x.shape, (*query.shape[:3], value.shape[2]), letters) for x in inputs[3:])
+    return Sharding((letters, letters, letters, *mask), (), (letters,))
+
+
 SCALED_DOT_PRODUCT_ATTENTION = Op(
     "scaled_dot_product_attention",
     "softmax(query key^T * scale) value; [B, heads, length, size]; fewer key than query heads are shared in groups.",
@@ -90,4 +101,5 @@ SCALED_DOT_PRODUCT_ATTENTION = Op(
     flops=_flops,
     saved=_saved,
     imports=("F",),
+    sharding=_sharding,
 )

@@ -7,8 +7,10 @@ from typing import Any
 
 from ..dims import Dim
 from ..node import Node, Parameter, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import STD, fixed, module_call, require_kind, require_rank, start, whole
+from .sharding import cut
 
 
 def window(size: Dim, kernel: int, stride: int, padding: int, which: str) -> Dim:
@@ -56,6 +58,21 @@ def _flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     return 2 * node.outputs[0].elements * per_group * height * width
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Filters, input channels, or whole groups of both. With a bias the sum over input channels stays whole."""
+    bias, groups = node.attrs["bias"], node.attrs["groups"]
+    if groups > 1:
+        return Sharding(("bg..",), ("g...", "g")[: 1 + bias], ("bg..",), sizes={"g": groups})
+    if bias:
+        return Sharding(("b...",), ("o...", "o"), ("bo..",))
+    return Sharding(("bi..",), ("oi..",), ("bo..",), "i", ((0,),))
+
+
+def _local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    attrs, ranks = node.attrs, cut(node, sizes, 1)
+    return {**attrs, "out": attrs["out"] // ranks, "groups": max(1, attrs["groups"] // ranks)}
+
+
 CONV2D = Op(
     "conv2d",
     "Slides learned square filters over images: [B, in, H, W] -> [B, out, H', W'].",
@@ -75,4 +92,6 @@ CONV2D = Op(
     flops=_flops,
     saved=lambda node, inputs: ("x",),
     module=_module,
+    sharding=_sharding,
+    local=_local,
 )

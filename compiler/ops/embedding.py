@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..node import Node, Parameter, Tensor
+from ..placement import REPLICATED, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import INIT, STD, choice, dimension, literal, module_call, number, operand, require_kind, start, whole
+from .sharding import AXES, cut, parts, spelled
 
 
 def _embedding(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -19,7 +21,21 @@ def _embedding(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
 
 def _embedding_module(node: Node) -> str:
     size, dim = node.parameters[0].shape
+    split = [AXES[axis] for axis, place in node.parameters[0].placement.items() if place == shard(0)]
+    if split:
+        return f"layers.SplitEmbedding({size}, {dim}, {', '.join(split)})"
     return f"nn.Embedding({size}, {dim})"
+
+
+def _embedding_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """A rank with part of the vocabulary gives zeros for the other tokens."""
+    letters = spelled(len(inputs[0].shape))
+    return Sharding((letters,), ("VD",), (letters + "D",), "V")
+
+
+def _embedding_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    rows = parts(node.parameters[0].placement, 0, sizes)
+    return {**node.attrs, "size": node.attrs["size"] // rows, "dim": node.attrs["dim"] // cut(node, sizes, -1)}
 
 
 EMBEDDING = Op(
@@ -36,6 +52,8 @@ EMBEDDING = Op(
     ),
     saved=lambda node, inputs: ("x",),
     module=_embedding_module,
+    sharding=_embedding_sharding,
+    local=_embedding_local,
 )
 
 
@@ -49,6 +67,13 @@ def _emit_positions(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str
     return f"torch.arange({x}.shape[{node.attrs['dim']}], device={x}.device)"
 
 
+def _positions_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """The values of `x` do not matter, only that the counted dimension is whole."""
+    x = inputs[0]
+    others = (i for i in range(len(x.shape)) if i != dimension(node.attrs, x))
+    return Sharding(("." * len(x.shape),), (), (".",), rows=tuple(Row((shard(i),), (), (REPLICATED,)) for i in others))
+
+
 POSITIONS = Op(
     "positions",
     "Counts 0, 1, 2 ... along a dimension of the input: [B, S] -> int[S].",
@@ -56,6 +81,7 @@ POSITIONS = Op(
     _positions,
     _emit_positions,
     (Attribute("dim", "int", "the dimension to count along", 1),),
+    sharding=_positions_sharding,
 )
 
 
@@ -69,6 +95,15 @@ def _parameter(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
         init = start(attrs)
     dims = tuple(shape)
     return Inferred((Tensor(dims),), (Parameter("weight", dims, init, decays=False),))
+
+
+def _parameter_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = spelled(len(node.outputs[0].shape))
+    return Sharding((), (letters,), (letters,))
+
+
+def _parameter_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    return {**node.attrs, "shape": tuple(n // cut(node, sizes, i) for i, n in enumerate(node.attrs["shape"]))}
 
 
 PARAMETER = Op(
@@ -85,4 +120,6 @@ PARAMETER = Op(
     ),
     module=lambda node: f"layers.Learned({literal(tuple(node.parameters[0].shape))})",
     imports=("layers",),
+    sharding=_parameter_sharding,
+    local=_parameter_local,
 )

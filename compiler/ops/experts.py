@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..dims import Dim, product
+from ..dims import Dim, product, symbols
 from ..node import Node, Parameter, Tensor
+from ..placement import PARTIAL, REPLICATED, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import (
     INIT,
@@ -22,6 +23,7 @@ from .common import (
     start,
     whole,
 )
+from .sharding import cut, spelled
 
 
 def _route(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -64,6 +66,13 @@ def _route_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     return ("x", scores, 1, *((chosen, sums) if node.attrs["normalize"] else ()))
 
 
+def _route_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Samples only: loads of experts are added up over the data axis."""
+    shape = inputs[0].shape
+    letters = spelled(len(shape), *(i for i, size in enumerate(shape) if "B" not in symbols(size)))
+    return Sharding((letters,), ("..", "."), (letters, letters))
+
+
 _ROUTER = (
     Attribute("experts", "int", "number of experts"),
     Attribute("top", "int", "number of experts for each token"),
@@ -88,6 +97,7 @@ ROUTE = Op(
     saved=_route_saved,
     module=_router,
     imports=("layers",),
+    sharding=_route_sharding,
     after_step="update_router_bias",
 )
 
@@ -103,6 +113,15 @@ def _dispatch(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
     )
 
 
+def _dispatch_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Features, or samples: then each rank sorts its own, and holds its part of the number of rows per expert."""
+    last, own = len(inputs[0].shape) - 1, shard(0)
+    features = Row((shard(last), REPLICATED), (), (shard(1), REPLICATED, REPLICATED))
+    samples = Row((own, own), (), (own, PARTIAL, own))
+    letters = "." * (last + 1)
+    return Sharding((letters, letters), (), ("..", ".", "."), linear=(), rows=(features, samples))
+
+
 DISPATCH = Op(
     "dispatch",
     "Copies each token to the rows of its experts: (rows, sizes, order) = dispatch(x, chosen, experts: 64).",
@@ -114,6 +133,7 @@ DISPATCH = Op(
     (Attribute("experts", "int", "number of experts"),),
     saved=lambda node, inputs: (node.outputs[2],),
     imports=("layers",),
+    sharding=_dispatch_sharding,
 )
 
 
@@ -137,6 +157,9 @@ def _expert_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     return 2 * node.outputs[0].elements * inputs[0].shape[-1]
 
 
+_OWN_ROWS = Row((shard(0), PARTIAL), (REPLICATED,), (shard(0),))
+"""Rows of this rank's samples, with the number of them per expert."""
+
 EXPERT_LINEAR = Op(
     "expert_linear",
     "A learned matrix for each expert, on rows sorted by expert.",
@@ -148,6 +171,8 @@ EXPERT_LINEAR = Op(
     saved=lambda node, inputs: ("rows",),
     module=_expert_module,
     imports=("layers",),
+    sharding=lambda node, inputs: Sharding((".i", "."), (".oi",), (".o",), "i", ((0,),), (_OWN_ROWS,)),
+    local=lambda node, sizes: {**node.attrs, "out": node.attrs["out"] // cut(node, sizes, 1)},
 )
 
 
@@ -160,6 +185,12 @@ def _combine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
     return Inferred((Tensor((*weights.shape[:-1], rows.shape[1])),))
 
 
+def _combine_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    weights = "." * len(inputs[2].shape)
+    own = Row((shard(0),) * 3, (), (shard(0),))
+    return Sharding((".w", ".", weights), (), (weights[:-1] + "w",), linear=((0,), (2,)), rows=(own,))
+
+
 COMBINE = Op(
     "combine",
     "Brings rows back to their tokens and adds them up, weighted: combine(rows, order, weights).",
@@ -168,5 +199,6 @@ COMBINE = Op(
     lambda node, inputs, args, callee: f"layers.combine({args['rows']}, {args['order']}, {args['weights']})",
     saved=lambda node, inputs: (inputs[1], inputs[0], "weights"),
     imports=("layers",),
+    sharding=_combine_sharding,
 )
 EXPERTS = (ROUTE, DISPATCH, EXPERT_LINEAR, COMBINE)

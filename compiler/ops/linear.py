@@ -7,8 +7,10 @@ from typing import Any
 
 from ..dims import Dim
 from ..node import Node, Parameter, Tensor
+from ..placement import PARTIAL, REPLICATED, Row, Sharding, shard
 from .base import Attribute, Inferred, Op
 from .common import INIT, STD, fixed, module_call, require_kind, require_rank, start, whole
+from .sharding import cut, partial, spelled
 
 
 def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -23,11 +25,23 @@ def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
 
 def _module(node: Node) -> str:
     out, width = node.parameters[0].shape
+    if node.attrs["bias"] and (axes := partial(node.parameters[1].placement)):
+        return f"layers.RowLinear({width}, {out}, {', '.join(axes)})"
     return f"nn.Linear({width}, {out}{'' if node.attrs['bias'] else ', bias=False'})"
 
 
 def _flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     return 2 * node.outputs[0].elements * inputs[0].shape[-1]
+
+
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Where the product is partial, so is the bias: it is added once."""
+    rank = len(inputs[0].shape)
+    letters, weight = spelled(rank, -1), ("oi",)
+    if not node.attrs["bias"]:
+        return Sharding((letters[:-1] + "i",), weight, (letters[:-1] + "o",), "i", ((0,),))
+    rows = Row((shard(rank - 1),), (shard(1), PARTIAL), (PARTIAL,)), Row((PARTIAL,), (REPLICATED, PARTIAL), (PARTIAL,))
+    return Sharding((letters,), ("o.", "o"), (letters[:-1] + "o",), rows=rows)
 
 
 LINEAR = Op(
@@ -45,4 +59,6 @@ LINEAR = Op(
     flops=_flops,
     saved=lambda node, inputs: ("x",),
     module=_module,
+    sharding=_sharding,
+    local=lambda node, sizes: {**node.attrs, "out": node.attrs["out"] // cut(node, sizes, -1)},
 )

@@ -9,6 +9,7 @@ from ..node import Kind, Node, Tensor
 from .arithmetic import NUMBERS, both, sides
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import SUM, Emit, broadcast, choice, keywords, number, operand, require_kind
+from .sharding import Operands, elementwise
 
 
 def _compare(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -24,8 +25,11 @@ def _infix(sign: str) -> Emit:
     return emit
 
 
+_EACH = elementwise()
+
+
 def _comparison(name: str, sign: str) -> Op:
-    return Op(name, f"a {sign} b, element by element.", ("a?", "b?"), _compare, _infix(sign), NUMBERS)
+    return Op(name, f"a {sign} b, element by element.", ("a?", "b?"), _compare, _infix(sign), NUMBERS, sharding=_EACH)
 
 
 def _logical(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -84,6 +88,19 @@ def _float_x(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     return ("x",) if inputs[0].kind == "float" else ()
 
 
+def _choices(node: Node, inputs: Sequence[Tensor]) -> Operands:
+    """Linear in what is chosen from; a number other than 0 would be added once per rank."""
+    tensors = tuple(i for i, name in enumerate(node.args) if name in ("a", "b"))
+    numbers = (node.attrs[name] for name in ("a", "b") if name not in node.args)
+    return () if any(numbers) or node.outputs[0].kind == "bool" else (tensors,)
+
+
+def _kept_numbers(node: Node, inputs: Sequence[Tensor]) -> Operands:
+    """Casts that round nothing are linear."""
+    exact = (("int", "int"), ("int", "float"), ("float", "float"))
+    return ((0,),) if (inputs[0].kind, node.outputs[0].kind) in exact else ()
+
+
 LOGIC = (
     _comparison("equal", "=="),
     _comparison("not_equal", "!="),
@@ -91,9 +108,16 @@ LOGIC = (
     _comparison("less_equal", "<="),
     _comparison("greater", ">"),
     _comparison("greater_equal", ">="),
-    Op("logical_and", "Whether both hold.", ("a", "b"), _logical, _infix_atoms("&")),
-    Op("logical_or", "Whether one holds.", ("a", "b"), _logical, _infix_atoms("|")),
-    Op("logical_not", "The opposite.", ("x",), _not, lambda node, inputs, args, callee: f"~{operand(args['x'])}"),
+    Op("logical_and", "Whether both hold.", ("a", "b"), _logical, _infix_atoms("&"), sharding=_EACH),
+    Op("logical_or", "Whether one holds.", ("a", "b"), _logical, _infix_atoms("|"), sharding=_EACH),
+    Op(
+        "logical_not",
+        "The opposite.",
+        ("x",),
+        _not,
+        lambda node, inputs, args, callee: f"~{operand(args['x'])}",
+        sharding=_EACH,
+    ),
     Op(
         "where",
         "a where the condition holds, b elsewhere.",
@@ -102,6 +126,7 @@ LOGIC = (
         _emit_where,
         NUMBERS,
         saved=lambda node, inputs: ("condition",) if node.outputs[0].kind == "float" else (),
+        sharding=elementwise(_choices),
     ),
     Op(
         "clamp",
@@ -111,6 +136,7 @@ LOGIC = (
         _emit_clamp,
         (Attribute("min", "float", "least value", None), Attribute("max", "float", "largest value", None)),
         saved=_float_x,
+        sharding=_EACH,
     ),
     Op(
         "cast",
@@ -119,6 +145,7 @@ LOGIC = (
         _cast,
         lambda node, inputs, args, callee: operand(args["x"]) + _CASTS[choice(node.attrs, "to", tuple(_CASTS))],
         (Attribute("to", "name", "float, int or bool"),),
+        sharding=elementwise(_kept_numbers),
     ),
     Op(
         "stop_gradient",
@@ -126,5 +153,6 @@ LOGIC = (
         ("x",),
         lambda inputs, attrs: Inferred((inputs["x"],)),
         lambda node, inputs, args, callee: f"{operand(args['x'])}.detach()",
+        sharding=elementwise(((0,),)),
     ),
 )

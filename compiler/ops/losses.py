@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..dims import Dim
+from ..dims import Dim, product
 from ..node import Node, Tensor
+from ..placement import INVARIANT, PARTIAL, REPLICATED, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, Saved
 from .common import DIM, Emit, dimension, keywords, number, operand, require_kind, require_rank, require_same, whole
+from .sharding import moving, partial_result, share_of_mean, spelled
 
 
 def check_classes(inputs: Mapping[str, Any]) -> None:
@@ -34,11 +36,36 @@ def _cross_entropy(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Infer
 
 
 def _emit_cross_entropy(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
-    options = keywords(
-        ignore=None if node.attrs["ignore"] == -100 else node.attrs["ignore"],
-        label_smoothing=node.attrs["label_smoothing"] or None,
-    )
-    return f"layers.cross_entropy({args['logits']}, {args['targets']}{options})"
+    smoothing = keywords(label_smoothing=node.attrs["label_smoothing"] or None)
+    return class_call("cross_entropy", node, args, smoothing)
+
+
+def ignoring(node: Node) -> str:
+    """`, ignore=0` where that is not the usual one."""
+    return keywords(ignore=None if node.attrs["ignore"] == -100 else node.attrs["ignore"])
+
+
+def class_call(name: str, node: Node, args: Mapping[str, str], options: str) -> str:
+    """Call of a function of logits and targets; classes that are split bring an axis, counts of many ranks a total."""
+    assert "total" in args or not partial_result(node), "this rank's share needs the number of targets of all ranks"
+    axes = moving(node, "classes")
+    total = f", total={args['total']}" if "total" in args else ""
+    given = f"{args['logits']}, {args['targets']}{''.join(f', {axis}' for axis in axes)}"
+    return f"layers.{'split_' if axes else ''}{name}({given}{ignoring(node)}{options}{total})"
+
+
+def counted(node: Node, args: Mapping[str, str]) -> str:
+    """Expression of the number of targets that are not ignored."""
+    return f"layers.counted({args['targets']}{ignoring(node)})"
+
+
+def class_sharding(node: Node, inputs: Sequence[Tensor], numbers: int) -> Sharding:
+    """Rows of logits: a share of the mean; or the classes: ranks gather `numbers` for each row."""
+    rank, rows = len(inputs[0].shape), product(inputs[1].shape)
+    letters = spelled(rank, -1)
+    moved = (Move("all_gather", "classes", numbers * rows),)
+    split = Row((shard(rank - 1), REPLICATED), (), (INVARIANT,), moved)
+    return Sharding((letters, letters[:-1]), (), ("",), letters.strip("."), rows=(split,))
 
 
 def _cross_entropy_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
@@ -55,6 +82,8 @@ CROSS_ENTROPY = Op(
     _emit_cross_entropy,
     (IGNORE, Attribute("label_smoothing", "float", "share of the target spread over all classes", 0.0)),
     saved=_cross_entropy_saved,
+    sharding=lambda node, inputs: class_sharding(node, inputs, 3 if node.attrs["label_smoothing"] else 2),
+    count=counted,
     imports=("layers",),
     category="loss",
 )
@@ -75,14 +104,25 @@ def _pair(first: str, second: str) -> Any:
 
 
 def _torch_loss(name: str, first: str, second: str) -> Emit:
-    return lambda node, inputs, args, callee: (
-        f"F.{name}({operand(args[first])}.float(), {operand(args[second])}.float())"
+    return lambda node, inputs, args, callee: share_of_mean(
+        node, f"F.{name}({operand(args[first])}.float(), {operand(args[second])}.float())"
     )
+
+
+def _mean_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = spelled(len(inputs[0].shape))
+    return Sharding((letters, letters), (), ("",), letters)
 
 
 def _emit_kl(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
     temperature = None if node.attrs["temperature"] == 1 else node.attrs["temperature"]
-    return f"layers.kl_divergence({args['student']}, {args['teacher']}{keywords(temperature=temperature)})"
+    text = f"layers.kl_divergence({args['student']}, {args['teacher']}{keywords(temperature=temperature)})"
+    return share_of_mean(node, text)
+
+
+def _kl_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = spelled(len(inputs[0].shape), -1)
+    return Sharding((letters, letters), (), ("",), letters[:-1])
 
 
 def _contrastive(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -91,6 +131,19 @@ def _contrastive(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferre
     require_same(a, b, "`a` is {a}, but `b` is {b}: rows must belong together", "b")
     require_rank(scale, (0,), "scale", "one number")
     return Inferred((Tensor(()),))
+
+
+def _emit_contrastive(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    axes = "".join(f", {axis}" for axis in moving(node))
+    return f"layers.{'split_' if axes else ''}contrastive({args['a']}, {args['b']}, {args['scale']}{axes})"
+
+
+def _contrastive_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Each rank compares its rows with all rows, which it gathers; their gradients go back as sums."""
+    size = inputs[0].elements
+    moves = tuple(Move("all_gather", name, size, size) for name in ("a", "b"))
+    own = Row((shard(0), shard(0), REPLICATED), (), (PARTIAL,), moves)
+    return Sharding(("..", "..", ""), (), ("",), rows=(own,))
 
 
 def _contrastive_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
@@ -116,6 +169,12 @@ def _emit_cosine(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], 
     return f"F.cosine_similarity({args['a']}, {args['b']}{keywords(dim=node.attrs['dim'])})"
 
 
+def _cosine_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    dim = dimension(node.attrs, inputs[0], "a")
+    letters = spelled(len(inputs[0].shape), dim)
+    return Sharding((letters, letters), (), (letters[:dim] + letters[dim + 1 :],))
+
+
 def _cosine_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     shape = list(inputs[0].shape)
     shape[dimension(node.attrs, inputs[0])] = 1
@@ -132,6 +191,7 @@ LOSSES = (
         _pair("prediction", "target"),
         _torch_loss("mse_loss", "prediction", "target"),
         saved=lambda node, inputs: ("prediction", "target"),
+        sharding=_mean_sharding,
         imports=("F",),
         category="loss",
     ),
@@ -142,6 +202,7 @@ LOSSES = (
         _pair("logits", "targets"),
         _torch_loss("binary_cross_entropy_with_logits", "logits", "targets"),
         saved=lambda node, inputs: ("logits", "targets"),
+        sharding=_mean_sharding,
         imports=("F",),
         category="loss",
     ),
@@ -153,6 +214,7 @@ LOSSES = (
         _emit_kl,
         (Attribute("temperature", "float", "divides the logits", 1.0),),
         saved=lambda node, inputs: (inputs[0], inputs[1]),
+        sharding=_kl_sharding,
         imports=("layers",),
         category="loss",
     ),
@@ -161,9 +223,10 @@ LOSSES = (
         "Symmetric InfoNCE: row i of `a` belongs to row i of `b`; both are unit vectors, `scale` multiplies cosines.",
         ("a", "b", "scale"),
         _contrastive,
-        lambda node, inputs, args, callee: f"layers.contrastive({args['a']}, {args['b']}, {args['scale']})",
+        _emit_contrastive,
         flops=_contrastive_flops,
         saved=_contrastive_saved,
+        sharding=_contrastive_sharding,
         imports=("layers",),
         category="loss",
     ),
@@ -175,6 +238,7 @@ LOSSES = (
         _emit_cosine,
         (DIM,),
         saved=_cosine_saved,
+        sharding=_cosine_sharding,
         imports=("F",),
     ),
 )

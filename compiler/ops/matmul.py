@@ -7,8 +7,10 @@ from typing import Any
 
 from ..dims import Dim
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Inferred, Op
 from .common import PRODUCT, broadcast, operand, require_kind, require_rank, require_same
+from .sharding import aligned, spelled
 
 
 def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -29,6 +31,13 @@ def _flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     return 2 * node.outputs[0].elements * inputs[0].shape[-1]
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    batch = node.outputs[0].shape[:-2]
+    letters = spelled(len(batch))
+    a, b = (aligned(x.shape[:-2], batch, letters) for x in inputs)
+    return Sharding((a + "RK", b + "KC"), (), (letters + "RC",), "K", ((0,), (1,)))
+
+
 MATMUL = Op(
     "matmul",
     "Product of matrices in the last two dimensions; the others broadcast.",
@@ -37,4 +46,5 @@ MATMUL = Op(
     _emit,
     flops=_flops,
     saved=lambda node, inputs: ("a", "b"),
+    sharding=_sharding,
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..node import Node, Tensor
+from ..placement import INVARIANT, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import keywords, whole
-from .losses import IGNORE, check_classes
+from .losses import IGNORE, check_classes, class_call, class_sharding, counted, ignoring
+from .sharding import moving
 
 
 def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -20,28 +23,65 @@ def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
     return Inferred((Tensor(()),))
 
 
-def _emit(name: str) -> Any:
-    def emit(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
-        ignore = None if node.attrs["ignore"] == -100 else node.attrs["ignore"]
-        options = keywords(top=node.attrs.get("top"), ignore=ignore)
-        return f"layers.{name}({args['logits']}, {args['targets']}{options})"
-
-    return emit
+def _emit_accuracy(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    return class_call("accuracy", node, args, keywords(top=node.attrs.get("top")))
 
 
-def _metric(name: str, doc: str, function: str, *attributes: Attribute) -> Op:
-    attributes = (*attributes, IGNORE)
-    arguments = ("logits", "targets")
-    return Op(name, doc, arguments, _infer, _emit(function), attributes, imports=("layers",), category="metric")
+def _emit_perplexity(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    given = ", ".join((args["logits"], args["targets"], *moving(node, "classes"), *moving(node, "samples")))
+    return f"layers.{'split_' if moving(node, 'classes') else ''}perplexity({given}{ignoring(node)})"
 
 
+def _accuracy_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    return class_sharding(node, inputs, 2)
+
+
+def _top_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    return replace(class_sharding(node, inputs, 0), rows=())
+
+
+def _perplexity_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """It is no sum of shares: ranks with other samples tell each other their number and their losses."""
+    sharding = class_sharding(node, inputs, 2)
+    moves = (Move("all_reduce", "samples", 1), Move("all_reduce", "samples", 1))
+    dims = range(len(inputs[1].shape))
+    own = tuple(Row((shard(i), shard(i)), (), (INVARIANT,), moves) for i in dims)
+    return replace(sharding, sums="", rows=(*sharding.rows, *own))
+
+
+_METRIC: Any = {"imports": ("layers",), "category": "metric"}
+_OPERANDS = ("logits", "targets")
 METRICS = (
-    _metric("accuracy", "Share of rows whose largest logit is the target's.", "accuracy"),
-    _metric(
+    Op(
+        "accuracy",
+        "Share of rows whose largest logit is the target's.",
+        _OPERANDS,
+        _infer,
+        _emit_accuracy,
+        (IGNORE,),
+        sharding=_accuracy_sharding,
+        count=counted,
+        **_METRIC,
+    ),
+    Op(
         "top_accuracy",
         "Share of rows whose target is among the `top` largest logits.",
-        "accuracy",
-        Attribute("top", "int", "how many logits", 5),
+        _OPERANDS,
+        _infer,
+        _emit_accuracy,
+        (Attribute("top", "int", "how many logits", 5), IGNORE),
+        sharding=_top_sharding,
+        count=counted,
+        **_METRIC,
     ),
-    _metric("perplexity", "e to the power of the mean cross entropy of the batch.", "perplexity"),
+    Op(
+        "perplexity",
+        "e to the power of the mean cross entropy of the batch.",
+        _OPERANDS,
+        _infer,
+        _emit_perplexity,
+        (IGNORE,),
+        sharding=_perplexity_sharding,
+        **_METRIC,
+    ),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..node import Node, Parameter, Tensor
+from ..placement import Move, Sharding, shard
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import fixed, literal, module_call, number, require_kind, require_rank, whole
+from .sharding import cut, gathered_row, last_whole, moving, spelled
 
 
 def _eps(default: float) -> Attribute:
@@ -46,6 +49,7 @@ RMS_NORM = Op(
     (_eps(1e-6),),
     saved=_per_row(1),
     module=lambda node: f"nn.RMSNorm({node.parameters[0].shape[0]}, eps={literal(node.attrs['eps'])})",
+    sharding=last_whole,
 )
 
 
@@ -63,6 +67,7 @@ LAYER_NORM = Op(
     (_eps(1e-5), _BIAS),
     saved=_per_row(2),
     module=_layer_norm_module,
+    sharding=last_whole,
 )
 
 
@@ -86,6 +91,11 @@ def _group_norm_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]
     return ("x", row, row)
 
 
+def _group_norm_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = "bc" + "." * (len(inputs[0].shape) - 2)
+    return Sharding((letters,), ("c", "c"), (letters,), sizes={"c": node.attrs["groups"]})
+
+
 GROUP_NORM = Op(
     "group_norm",
     "Normalises groups of channels of each sample: [B, C, ...].",
@@ -97,6 +107,8 @@ GROUP_NORM = Op(
     module=lambda node: (
         f"nn.GroupNorm({node.attrs['groups']}, {node.parameters[0].shape[0]}, eps={literal(node.attrs['eps'])})"
     ),
+    sharding=_group_norm_sharding,
+    local=lambda node, sizes: {**node.attrs, "groups": node.attrs["groups"] // cut(node, sizes, 1)},
 )
 
 
@@ -117,12 +129,24 @@ def _batch_norm(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred
 def _batch_norm_module(node: Node) -> str:
     rank = 2 if len(node.outputs[0].shape) == 4 else 1
     options = f"eps={literal(node.attrs['eps'])}, momentum={literal(node.attrs['momentum'])}"
+    if axes := moving(node):
+        return f"layers.SplitBatchNorm({node.parameters[0].shape[0]}, {', '.join(axes)}, {options})"
     return f"nn.BatchNorm{rank}d({node.parameters[0].shape[0]}, {options})"
 
 
 def _batch_norm_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
     row = Tensor(node.parameters[0].shape)
     return ("x", row, row)
+
+
+def _batch_norm_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Ranks with parts of the batch share its statistics: mean and variance forward, two sums backward."""
+    rank, channels = len(inputs[0].shape), node.parameters[0].shape[0]
+    letters = spelled(rank, 0, *range(2, rank))
+    split = gathered_row(node, (shard(0),), (shard(0),))
+    moves = (Move("all_gather", "statistics", 2 * channels), Move("all_reduce", "gradients of them", 0, 2 * channels))
+    named = tuple(letters[1] if p.shape else "" for p in node.parameters)
+    return Sharding((letters,), named, (letters,), rows=(replace(split, moves=moves),))
 
 
 BATCH_NORM = Op(
@@ -134,4 +158,5 @@ BATCH_NORM = Op(
     (_eps(1e-5), Attribute("momentum", "float", "share of a new batch in the running statistics", 0.1)),
     saved=_batch_norm_saved,
     module=_batch_norm_module,
+    sharding=_batch_norm_sharding,
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..dims import Dim
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import DIM, dimension, keywords, literal, number, operand, shown, whole
+from .sharding import spelled
 
 
 def _concat(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -112,8 +115,27 @@ def _emit_shift(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], c
     return f"layers.shift({args['x']}, {node.attrs['by']!r}{options})"
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """All dimensions but `dim`; every part in the same way."""
+    letters = spelled(len(inputs[0].shape), dimension(node.attrs, inputs[0]))
+    together = tuple(range(len(inputs)))
+    return Sharding((letters,) * len(inputs), (), (letters,) * len(node.outputs), linear=(together,))
+
+
+def _select_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    x, dim = inputs[0], dimension(node.attrs, inputs[0])
+    letters = spelled(len(x.shape), dim)
+    return Sharding((letters,), (), (letters[:dim] + letters[dim + 1 :],), linear=((0,),))
+
+
+def _shift_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """With a fill other than 0 it is not linear."""
+    sharding = _sharding(node, inputs)
+    return replace(sharding, linear=()) if node.attrs["fill"] else sharding
+
+
 PARTS = (
-    Op("concat", "Joins tensors along a dimension.", ("*xs",), _concat, _emit_concat, (DIM,)),
+    Op("concat", "Joins tensors along a dimension.", ("*xs",), _concat, _emit_concat, (DIM,), sharding=_sharding),
     Op(
         "split",
         "Cuts into parts along a dimension: (a, b) = split(x, sizes: [128, 64]).",
@@ -121,6 +143,7 @@ PARTS = (
         _split,
         _emit_split,
         (Attribute("sizes", "ints", "sizes of the parts"), DIM),
+        sharding=_sharding,
     ),
     Op(
         "slice",
@@ -133,6 +156,7 @@ PARTS = (
             Attribute("start", "int", "the first; negative counts from the end", 0),
             Attribute("stop", "int", "the one after the last; none: the end", None),
         ),
+        sharding=_sharding,
     ),
     Op(
         "select",
@@ -141,6 +165,7 @@ PARTS = (
         _select,
         _emit_select,
         (DIM, Attribute("index", "int", "which one; negative counts from the end", 0)),
+        sharding=_select_sharding,
     ),
     Op(
         "shift",
@@ -154,5 +179,6 @@ PARTS = (
             Attribute("fill", "float", "what comes in", 0),
         ),
         imports=("layers",),
+        sharding=_shift_sharding,
     ),
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import Emit, method, require_kind, require_rank, whole
 from .conv import window
@@ -34,6 +36,7 @@ def _emit(name: str) -> Emit:
     return lambda node, inputs, args, callee: f"F.{name}({args['x']}, {_options(node)})"
 
 
+_WINDOWS = Sharding(("bc..",), (), ("bc..",))
 _ATTRIBUTES = (
     Attribute("kernel", "int", "height and width of the window"),
     Attribute("stride", "int", "step of the window; none: the kernel", None),
@@ -58,6 +61,7 @@ POOLING = (
         _ATTRIBUTES,
         imports=("F",),
         saved=lambda node, inputs: ("x", Tensor(node.outputs[0].shape, "int")),
+        sharding=lambda node, inputs: _WINDOWS,
     ),
     Op(
         "average_pool",
@@ -68,6 +72,7 @@ POOLING = (
         _ATTRIBUTES,
         imports=("F",),
         saved=lambda node, inputs: ("x",),
+        sharding=lambda node, inputs: replace(_WINDOWS, linear=((0,),)),
     ),
     Op(
         "global_average_pool",
@@ -75,5 +80,6 @@ POOLING = (
         ("x",),
         _global,
         method(".mean((-2, -1))"),
+        sharding=lambda node, inputs: Sharding(("bc..",), (), ("bc",), linear=((0,),)),
     ),
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_letters
 from typing import Any
 
 from ..dims import Dim, divisible, product
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import operand
+from .sharding import cut
 
 Side = tuple[tuple[str, ...], ...]
 """One side of a pattern: the axes of each dimension; `1` is a dimension of no axis."""
@@ -152,6 +155,25 @@ def _merges(right: Side) -> str:
     return text
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """An axis that is the outermost of its dimension on both sides may be split."""
+    left, right = parse(node.attrs["pattern"])
+    sizes = axis_sizes(inputs[0], left, {k: v for k, v in node.attrs.items() if k != "pattern"})
+    both = {group[0] for group in left if group} & {group[0] for group in right if group}
+    letters = dict(zip(sorted(both), ascii_letters, strict=False))
+    before, after = ("".join(letters.get(g[0], ".") if g else "." for g in side) for side in (left, right))
+    return Sharding((before,), (), (after,), linear=((0,),), sizes={letters[a]: sizes[a] for a in letters})
+
+
+def _local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    _, right = parse(node.attrs["pattern"])
+    attrs = dict(node.attrs)
+    for i, group in enumerate(right):
+        if group and isinstance(given := attrs.get(group[0]), int):
+            attrs[group[0]] = given // cut(node, sizes, i)
+    return attrs
+
+
 REARRANGE = Op(
     "rearrange",
     'Splits, permutes and merges dimensions: rearrange(x, "b s (h d) -> b h s d", h: heads).',
@@ -162,4 +184,6 @@ REARRANGE = Op(
         Attribute("pattern", "string", "both shapes: names of axes, ( ) around those of one dimension, 1 for a unit"),
         Attribute("*sizes", "int", "sizes of named axes that the shape does not tell"),
     ),
+    sharding=_sharding,
+    local=_local,
 )

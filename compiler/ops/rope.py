@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import choice, dimension, fixed, keywords, literal, number, require_kind, require_rank, whole
+from .sharding import spelled
 
 SCALINGS = ("none", "linear", "llama3", "yarn")
 _OPTIONS = {
@@ -47,6 +49,12 @@ def _emit(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee:
     return f"layers.rope({args['x']}, theta={literal(attrs['theta'])}{options})"
 
 
+def _sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Positions count from 0, so that the sequence is whole."""
+    letters = spelled(len(inputs[0].shape), -1, dimension(node.attrs, inputs[0], name="sequence"))
+    return Sharding((letters,), (), (letters,), linear=((0,),))
+
+
 ROPE = Op(
     "rope",
     "Rotates pairs of the last dimension by angles that grow with the position: [..., sequence, size].",
@@ -64,4 +72,5 @@ ROPE = Op(
         Attribute("high", "float", "llama3: high_freq_factor; yarn: beta_fast", 4.0),
     ),
     imports=("layers",),
+    sharding=_sharding,
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..dims import Dim, Poly, product
+from ..dims import Dim, Poly, product, symbols
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import dimension, operand
+from .sharding import aligned, cut, spelled
 
 
 def _transpose(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -76,6 +78,40 @@ def size_text(size: Dim, args: Mapping[str, str]) -> str:
     return " + ".join(terms)
 
 
+def _transpose_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = spelled(len(inputs[0].shape))
+    i, j = (dimension(node.attrs, inputs[0], name=name) for name in ("first", "second"))
+    swapped = list(letters)
+    swapped[i], swapped[j] = letters[j], letters[i]
+    return Sharding((letters,), (), ("".join(swapped),), linear=((0,),))
+
+
+def _flatten_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Of merged dimensions, the first may be split."""
+    x = inputs[0]
+    start, end = (dimension(node.attrs, x, name=name) for name in ("start", "end"))
+    letters = spelled(len(x.shape), *range(start + 1, end + 1))
+    return Sharding((letters,), (), (letters[: start + 1] + letters[end + 1 :],), linear=((0,),))
+
+
+def _expand_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """A repeated dimension may be split where its size is a number, or that of the batch."""
+    x, shape = inputs[0], node.outputs[0].shape
+    kept: tuple[Dim | None, ...] = (None,) * (len(shape) - len(x.shape)) + x.shape
+    others = (i for i, size in enumerate(shape) if kept[i] != size and not symbols(size) <= {"B"})
+    letters = spelled(len(shape), *others)
+    return Sharding((aligned(x.shape, shape, letters),), (), (letters,), linear=((0,),))
+
+
+def _expand_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    shape = node.attrs["shape"]
+    return {**node.attrs, "shape": tuple(_quotient(n, cut(node, sizes, i)) for i, n in enumerate(shape))}
+
+
+def _quotient(size: Dim, parts: int) -> Dim:
+    return size if parts == 1 else size // parts
+
+
 _FROM = "the first of the two dimensions"
 SHAPES = (
     Op(
@@ -85,6 +121,7 @@ SHAPES = (
         _transpose,
         _emit_transpose,
         (Attribute("first", "int", _FROM, -2), Attribute("second", "int", "the second of the two", -1)),
+        sharding=_transpose_sharding,
     ),
     Op(
         "flatten",
@@ -93,6 +130,7 @@ SHAPES = (
         _flatten,
         _emit_flatten,
         (Attribute("start", "int", "the first of them", 1), Attribute("end", "int", "the last of them", -1)),
+        sharding=_flatten_sharding,
     ),
     Op(
         "expand",
@@ -101,5 +139,7 @@ SHAPES = (
         _expand,
         _emit_expand,
         (Attribute("shape", "ints", "sizes of the result; may hold sizes such as B"),),
+        sharding=_expand_sharding,
+        local=_expand_local,
     ),
 )

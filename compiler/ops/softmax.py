@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..dims import symbols
 from ..node import Node, Tensor
+from ..placement import Sharding
 from .base import Attribute, Inferred, Op, Saved
 from .common import DIM, dimension, keywords, literal, number, operand, require_kind
+from .sharding import spelled
 
 
 def _along(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -44,6 +47,19 @@ def _emit_dropout(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str],
     return f"F.dropout({args['x']}, {literal(rate)}, training=self.training)" if rate else args["x"]
 
 
+def _others(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    letters = spelled(len(inputs[0].shape), dimension(node.attrs, inputs[0]))
+    return Sharding((letters,), (), (letters,))
+
+
+def _samples(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Ranks of the data axis draw numbers of their own; those of the tensor axis draw the same, for whole values."""
+    shape = inputs[0].shape
+    batch = (i for i, size in enumerate(shape) if not node.attrs["rate"] or "B" in symbols(size))
+    letters = spelled(len(shape), *set(range(len(shape))).difference(batch))
+    return Sharding((letters,), (), (letters,))
+
+
 def _softmax(name: str, doc: str) -> Op:
     return Op(
         name,
@@ -53,6 +69,7 @@ def _softmax(name: str, doc: str) -> Op:
         lambda node, inputs, args, callee: f"{operand(args['x'])}.{name}({literal(node.attrs['dim'])})",
         (DIM,),
         saved=lambda node, inputs: (0,),
+        sharding=_others,
     )
 
 
@@ -67,6 +84,7 @@ SOFTMAX = (
         _emit_normalize,
         (DIM, Attribute("eps", "float", "least length", 1e-12)),
         saved=_norms,
+        sharding=_others,
         imports=("F",),
     ),
     Op(
@@ -78,5 +96,6 @@ SOFTMAX = (
         (Attribute("rate", "float", "share that is dropped", 0.1),),
         saved=lambda node, inputs: (Tensor(inputs[0].shape, "bool"),) if node.attrs["rate"] else (),
         imports=("F",),
+        sharding=_samples,
     ),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .. import collectives
+from ..mesh import Axis
 
 
 class Router(nn.Module):
@@ -65,18 +67,17 @@ class Router(nn.Module):
 
 
 @torch.no_grad()
-def update_router_bias(model: nn.Module) -> None:
+def update_router_bias(model: nn.Module, data: Axis | None = None) -> None:
     """Raises the bias of experts with less than the mean load and lowers that of the others; call after each step.
 
-    This balances without an auxiliary loss (arXiv 2408.15664). Loads of all processes are summed. Only the sign of
-    the difference counts, so counting each token twice, as recomputed activations do, changes nothing.
+    This balances without an auxiliary loss (arXiv 2408.15664). Loads are summed over the ranks of `data`. Only the
+    sign of the difference counts, so counting each token twice, as recomputed activations do, changes nothing.
     """
     for router in model.modules():
         if not isinstance(router, Router):
             continue
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(router.load)
-        router.bias += router.balance * (router.load.mean() - router.load).sign()
+        load = router.load if data is None else collectives.all_reduce(router.load, data)
+        router.bias += router.balance * (load.mean() - load).sign()
         router.load.zero_()
 
 

@@ -9,20 +9,50 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .. import collectives
+from ..mesh import Axis
+
 _ROOM = {"cpu": 2**19, "cuda": 2**25}
 """Elements of logits that are fp32 at one time: 2 MiB stay in a CPU's cache, 128 MiB fill a GPU."""
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, ignore: int = -100, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor, targets: Tensor, ignore: int = -100, label_smoothing: float = 0.0, total: Tensor | None = None
+) -> Tensor:
     """Mean cross entropy in fp32 of logits [..., classes] of any dtype, without an fp32 copy of them.
 
+    With `total`, the number of counted targets of the whole step, it is the share of these samples in the mean over
+    all of them: the results of micro-batches and ranks add up to it.
     Keeps the logits as they are and one number per row. A compiler fuses torch's own function just as well.
     NaN where every target is ignored, as torch's function gives.
     """
     flat, rows = logits.flatten(0, -2), targets.flatten()
     if torch.compiler.is_compiling():
-        return F.cross_entropy(flat.float(), rows, ignore_index=ignore, label_smoothing=label_smoothing)
-    result: Tensor = _CrossEntropy.apply(flat, rows, ignore, label_smoothing)  # type: ignore[no-untyped-call]
+        how = "mean" if total is None else "sum"
+        loss = F.cross_entropy(flat.float(), rows, ignore_index=ignore, label_smoothing=label_smoothing, reduction=how)
+        return loss if total is None else loss / total
+    return _cross_entropy(flat, rows, ignore, label_smoothing, total, None)
+
+
+def split_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    axis: Axis,
+    ignore: int = -100,
+    label_smoothing: float = 0.0,
+    total: Tensor | None = None,
+) -> Tensor:
+    """`cross_entropy` where each rank of `axis` has its block of the classes [..., classes / ranks].
+
+    One gather of two numbers per row; nothing moves backward. The result is whole on every rank.
+    """
+    return _cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore, label_smoothing, total, axis)
+
+
+def _cross_entropy(
+    logits: Tensor, targets: Tensor, ignore: int, smooth: float, total: Tensor | None, axis: Axis | None
+) -> Tensor:
+    result: Tensor = _CrossEntropy.apply(logits, targets, ignore, smooth, total, axis)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -30,9 +60,18 @@ class _CrossEntropy(torch.autograd.Function):
     """`smooth` of each target's weight is spread over all classes."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, ignore: int, smooth: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        targets: Tensor,
+        ignore: int,
+        smooth: float,
+        total: Tensor | None,
+        axis: Axis | None,
+    ) -> Tensor:
         valid = targets != ignore
-        safe = torch.where(valid, targets, 0)
+        own = targets if axis is None else own_rows(targets, logits.shape[-1], axis)
+        safe = torch.where(valid & (own >= 0), own, 0 if axis is None else -1)
         wide = torch.promote_types(logits.dtype, torch.float32)
         normaliser, mean = logits.new_empty(len(logits), dtype=wide), logits.new_zeros(len(logits), dtype=wide)
         for part in _parts(logits):
@@ -40,11 +79,13 @@ class _CrossEntropy(torch.autograd.Function):
             normaliser[part] = chunk.logsumexp(-1)
             if smooth:
                 mean[part] = chunk.mean(-1)
-        own = logits.gather(-1, safe.unsqueeze(-1)).squeeze(-1).to(wide)
+        own = logits.gather(-1, safe.clamp(min=0).unsqueeze(-1)).squeeze(-1).to(wide)
+        if axis is not None:
+            normaliser, own, mean = _of_all_classes(normaliser, own.where(safe >= 0, 0), mean, smooth, axis)
         losses = normaliser - (1 - smooth) * own - smooth * mean
-        count = valid.sum()
+        count = valid.sum() if total is None else total
         ctx.save_for_backward(logits, safe, valid, normaliser, count)
-        ctx.smooth = smooth
+        ctx.smooth, ctx.blocks = smooth, 1 if axis is None else axis.size
         return losses.where(valid, 0).sum() / count
 
     @staticmethod
@@ -56,11 +97,27 @@ class _CrossEntropy(torch.autograd.Function):
         for part in _parts(logits):
             chunk = (logits[part].to(normaliser.dtype) - normaliser[part].unsqueeze(-1)).exp_()
             if ctx.smooth:
-                chunk -= ctx.smooth / logits.shape[-1]
-            own = torch.full_like(targets[part].unsqueeze(-1), ctx.smooth - 1, dtype=chunk.dtype)
-            chunk.scatter_add_(-1, targets[part].unsqueeze(-1), own)
+                chunk -= ctx.smooth / (logits.shape[-1] * ctx.blocks)
+            target = targets[part].unsqueeze(-1)
+            own = (target >= 0).to(chunk.dtype) * (ctx.smooth - 1)
+            chunk.scatter_add_(-1, target.clamp(min=0), own)
             result[part] = chunk.mul_(scale[part].unsqueeze(-1))
-        return result, None, None, None
+        return result, None, None, None, None, None
+
+
+def own_rows(numbers: Tensor, size: int, axis: Axis) -> Tensor:
+    """Numbers of rows of a table as those of this rank's block of `size` rows; negative or too large elsewhere: -1."""
+    own = numbers - axis.index * size
+    return own.where((own >= 0) & (own < size), -1)
+
+
+def _of_all_classes(
+    normaliser: Tensor, own: Tensor, mean: Tensor, smooth: float, axis: Axis
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log of the sum of exponentials, the target's logit and the mean of logits, from those of each block."""
+    numbers = (normaliser, own, mean) if smooth else (normaliser, own)
+    blocks = collectives.all_gather(torch.stack(numbers).unsqueeze(0), axis, 0)
+    return blocks[:, 0].logsumexp(0), blocks[:, 1].sum(0), blocks[:, 2].mean(0) if smooth else mean
 
 
 def _parts(logits: Tensor) -> list[slice]:
@@ -82,15 +139,9 @@ def contrastive(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
-@torch.no_grad()
-def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100) -> Tensor:
-    """Share of the targets, less ignored ones, that are among the `top` largest logits."""
-    hits = (logits.topk(top, -1).indices == targets.unsqueeze(-1)).any(-1)
-    valid = targets != ignore
-    return (hits & valid).sum() / valid.sum()
-
-
-@torch.no_grad()
-def perplexity(logits: Tensor, targets: Tensor, ignore: int = -100) -> Tensor:
-    """e to the power of the mean cross entropy."""
-    return cross_entropy(logits, targets, ignore).exp()
+def split_contrastive(a: Tensor, b: Tensor, scale: Tensor, axis: Axis) -> Tensor:
+    """`contrastive` of the rows of all ranks: this rank's share, its rows against those of all."""
+    all_a, all_b = (collectives.all_gather_both(x, axis, 0) for x in (a, b))
+    labels = torch.arange(len(a), device=a.device) + axis.index * len(a)
+    rows, columns = ((scale * own @ others.T).float() for own, others in ((a, all_b), (b, all_a)))
+    return (F.cross_entropy(rows, labels) + F.cross_entropy(columns, labels)) / (2 * axis.size)
