@@ -101,7 +101,7 @@ def machine_of(spec: Spec) -> Machine:
     """The machine of a spec: the preset of `cluster.gpu`, its own numbers over it, its ranks per node and nodes."""
     asked, world = spec.cluster, spec.parallel.world_size
     machine = PRESETS[asked.gpu] if asked.gpu is not None else CPU
-    given = []
+    given: list[str] = []
     if isinstance(asked.memory, int):
         machine, given = replace(machine, memory=asked.memory), [*given, "memory"]
     if isinstance(asked.memory_bandwidth, float | int):

@@ -1,4 +1,4 @@
-"""`dskc plan`: what the model is made of, what a step computes and what it keeps in memory."""
+"""`dskc plan`: what the model is made of, what a step computes and keeps, and on several ranks each stage's share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  dskc plan gpt.dsk                       parameters, operations and memory of each component
+  dskc plan gpt.dsk                       parameters, operations and memory of each component; of a layout on
+                                          several ranks, each stage with its memory, traffic and time, and why
   dskc plan gpt.dsk --set model.dim=512   the same for a changed setting
   dskc plan gpt.dsk --json                the whole plan for other programs
   dskc plan gpt.dsk --timeline steps.svg  when each rank of the pipeline works and waits
@@ -68,11 +69,19 @@ def run(args: argparse.Namespace) -> int:
     if args.timeline:
         return timeline(plan, checked.spec, Path(args.timeline))
     if args.json:
+        from ..planner.predict import predict
+        from ..planner.show import prediction_data
         from ..serialize import plan_data
 
-        print(json.dumps(plan_data(plan), indent=2))
+        predicted = {"prediction": prediction_data(plan, checked.spec, predict(plan, checked.spec))}
+        print(json.dumps(plan_data(plan) | predicted, indent=2))
     elif args.after:
         print("\n".join(node_lines(plan)))
+    elif checked.spec.parallel.world_size > 1:
+        from ..planner.predict import predict
+        from ..planner.show import shown
+
+        print(shown(plan, checked.spec, predict(plan, checked.spec)))
     else:
         print(table(plan, checked.spec))
     return 0

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...dsl.spec import Spec
 from ..cluster import Machine
 from ..layout import Layout
+from ..pipeline.schedule import rank_of
 from . import network
 from .matmul import STREAM
-from .stages import Part
-from .units import Unit
+from .units import Part, Unit
 
-Again = Callable[[Unit], tuple[float, float]]
-"""Seconds and bytes on the tensor axis that recomputing one step of a unit costs in the backward pass."""
+Again = Callable[[int, Unit], tuple[float, float]]
+"""Seconds, and bytes on the tensor axis, that one step of a unit on a stage costs for being computed again."""
+Stages = Sequence[tuple[int, Part]]
+"""What a rank runs: number of the stage, and its part of the model."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def step_time(
 ) -> StepTime:
     """The step of a cut model: pipeline, then what the data axis adds, then the optimizer."""
     ranks = tuple(
-        _rank(parts[rank :: layout.pipeline], rank, layout, spec, machine, micro_batches, again)
+        _rank(_held(parts, rank, layout), layout, spec, machine, micro_batches, again)
         for rank in range(layout.pipeline)
     )
     busiest = max(ranks, key=lambda rank: rank.micro_batch)
@@ -69,21 +71,23 @@ def step_time(
     return StepTime(ranks, seconds, busy, idle / seconds, exposed, optimizer)
 
 
-def _rank(
-    parts: tuple[Part, ...], rank: int, layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again
-) -> RankTime:
+def _held(parts: Sequence[Part], rank: int, layout: Layout) -> Stages:
+    return [(stage, part) for stage, part in enumerate(parts) if rank_of(layout, stage) == rank]
+
+
+def _rank(stages: Stages, layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again) -> RankTime:
     forward = backward = repeated = tensor = 0.0
     tensor_bytes = 0.0
-    for part in parts:
+    for stage, part in stages:
         for unit, count in part.pieces:
-            extra, extra_bytes = again(unit)
+            extra, extra_bytes = again(stage, unit)
             forward, backward = forward + unit.forward * count, backward + unit.backward * count
             repeated += extra * count
             tensor += sum(unit.tensor) * count
             tensor_bytes += (sum(unit.tensor_bytes) + extra_bytes) * count
-    sending, handed = _sending(parts, rank, layout, machine)
-    parameters = sum(part.parameters for part in parts)
-    data = _data(parts, layout, machine, parameters, forward, backward + repeated, spec, micro_batches)
+    sending, handed = _sending(stages, layout, machine)
+    parameters = sum(part.parameters for _, part in stages)
+    data = _data(stages, layout, machine, parameters, forward, backward + repeated, spec, micro_batches)
     stored = parameters / (layout.data if layout.shard != "none" else 1)
     traffic = {"tensor": tensor_bytes * micro_batches, "pipeline": handed * micro_batches, "data": data[2]}
     return RankTime(
@@ -91,18 +95,18 @@ def _rank(
     )
 
 
-def _sending(parts: tuple[Part, ...], rank: int, layout: Layout, machine: Machine) -> tuple[float, float]:
-    """Seconds and bytes of a micro-batch: each chunk hands its values on and their gradients back.
+def _sending(stages: Stages, layout: Layout, machine: Machine) -> tuple[float, float]:
+    """Seconds and bytes of a micro-batch: each stage hands its values on, and the gradients of what it got back.
 
     With as many micro-batches in flight as stages, a stage waits for both (Narayanan et al. 2021, section 4.1).
     """
-    if layout.pipeline == 1:
-        return 0.0, 0.0
     seconds = handed = 0.0
-    for chunk, part in enumerate(parts):
-        first, last = rank == chunk == 0, rank == layout.pipeline - 1 and chunk == len(parts) - 1
-        seconds += (not last) * 2 * network.send(part.edge, layout, machine)
-        handed += (not last) * part.edge + (not first) * part.edge
+    for stage, part in stages:
+        if stage + 1 < layout.stages and rank_of(layout, stage + 1) != rank_of(layout, stage):
+            seconds += 2 * network.send(part.edge, layout, machine)
+            handed += part.edge
+        if stage > 0 and rank_of(layout, stage - 1) != rank_of(layout, stage):
+            handed += part.enters
     return seconds, handed
 
 
@@ -119,7 +123,7 @@ def _idle(ranks: tuple[RankTime, ...], busiest: RankTime, layout: Layout) -> flo
 
 
 def _data(
-    parts: tuple[Part, ...], layout: Layout, machine: Machine, parameters: float,
+    stages: Stages, layout: Layout, machine: Machine, parameters: float,
     forward: float, backward: float, spec: Spec, micro_batches: int,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Seconds on the data axis in a step, those that nothing hides, and the bytes that a rank sends.
@@ -135,7 +139,7 @@ def _data(
     reduce = network.all_gather(4 * parameters, ranks, machine)
     gather = network.all_gather(low * parameters, ranks, machine)
     share = (layout.data - 1) / layout.data * parameters
-    pieces = max(1, sum(count for part in parts for _, count in part.pieces))
+    pieces = max(1, sum(count for _, part in stages for _, count in part.pieces))
     hides = spec.communication.overlap
     if layout.shard == "none":
         return 2 * reduce, _exposed(2 * reduce, backward, pieces, hides), 8 * share
