@@ -125,11 +125,10 @@ def initialize(model: Model, table: Mapping[str, Sequence[str]], seed: int, layo
     """
     layout = layout or Layout()
     parameters = dict(named_parameters(model))
-    sources = {name: layout.source(name) for name in parameters}
-    chosen = _assign(list(dict.fromkeys(sources.values())), table, isinstance(model, nn.Module))
+    chosen = _assign(list(parameters), table, isinstance(model, nn.Module))
     for name, parameter in parameters.items():
-        rule, number = _rule(chosen[sources[name]])
-        key = philox.derive(seed, "initialize", sources[name])
+        rule, number = _rule(chosen[name])
+        key = philox.derive(seed, "initialize", name)
         _fill(block_of(name, parameter, layout), partial(rule, key=key, number=number))
 
 

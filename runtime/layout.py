@@ -25,13 +25,13 @@ class Layout:
 
     split   parameters split over the tensor axis, and on which dimension
     summed  whole parameters whose gradients are added up over the tensor axis
-    tied    parameters that are copies of another stage's, by the name of the original
+    tied    parameters that several pipeline ranks hold a copy of under one name, and these ranks
     """
 
     mesh: Mesh = field(default_factory=Mesh)
     split: Mapping[str, int] = field(default_factory=dict)
     summed: Sequence[str] = ()
-    tied: Mapping[str, str] = field(default_factory=dict)
+    tied: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def split_dim(self, name: str) -> int | None:
         """The dimension that a parameter is split on over the tensor axis; None: it is whole."""
@@ -43,9 +43,9 @@ class Layout:
         """Whether a parameter's gradient is a sum over the tensor axis."""
         return any(fnmatchcase(name, pattern) for pattern in self.summed)
 
-    def source(self, name: str) -> str:
-        """The name of the parameter that this one is a copy of; most are their own."""
-        return self.tied.get(name, name)
+    def is_first_copy(self, name: str) -> bool:
+        """Whether this rank's copy of a parameter is the one that counts, in norms and checkpoints."""
+        return name not in self.tied or self.mesh.axis("pipeline").index == self.tied[name][0]
 
 
 def modules(model: Model) -> Sequence[nn.Module]:

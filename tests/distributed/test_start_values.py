@@ -84,19 +84,32 @@ def test_only_the_rows_of_a_block_are_drawn(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(part.weight, whole.weight[40:60])
 
 
-def test_a_stage_draws_a_tied_parameter_by_the_name_of_the_original() -> None:
+def test_a_stage_may_lack_what_the_table_names() -> None:
     whole = Net()
     whole.initialize(3)
     head = nn.Linear(8, 10)
-    stage = nn.ModuleDict({"linear": head})
+    copy = nn.Module()
+    copy.weight = head.weight
+    stage = nn.ModuleDict({"embedding": copy, "linear": head})
 
-    initialize([stage], INITIAL, 3, Layout(tied={"linear.weight": "embedding.weight"}))
+    initialize([stage], INITIAL, 3)
     assert torch.equal(head.weight, whole.embedding.weight)
     assert torch.equal(head.bias, whole.linear.bias)
     with pytest.raises(RunError, match="no parameter is called"):
-        initialize(stage, INITIAL, 3, Layout(tied={"linear.weight": "embedding.weight"}))
+        initialize(stage, INITIAL, 3)
     with pytest.raises(RunError, match=r"no start value for linear\.weight"):
-        initialize([stage], INITIAL, 3)
+        initialize([nn.ModuleDict({"linear": head})], INITIAL, 3)
+
+
+def test_one_copy_of_a_tied_parameter_counts() -> None:
+    firsts = []
+    for index in range(3):
+        mesh = Mesh(pipeline=3)
+        mesh.axis("pipeline")._join(None, index)
+        layout = Layout(mesh, tied={"embedding.weight": (1, 2)})
+        firsts.append((layout.is_first_copy("embedding.weight"), layout.is_first_copy("linear.bias")))
+
+    assert firsts == [(False, True), (True, True), (False, True)]
 
 
 def test_a_dimension_that_is_not_there() -> None:
