@@ -10,6 +10,7 @@ from ..dsl import load
 from ..dsl.diagnostics import Sink
 from ..dsl.source import Source
 from ..dsl.spec import Spec
+from .check_recompute import check_recompute
 from .lower import Lowered, lower
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def check(source: Source, profile: str | None = None, overrides: Sequence[str] =
     """Everything that can be said of a spec without a plan; imports neither networkx nor jinja2."""
     spec, sink = load(source, profile, tuple(overrides))
     lowered = lower(spec, sink) if spec is not None else None
+    if spec is not None and lowered is not None:
+        check_recompute(spec, lowered.bodies, sink)
     return Checked(spec, None if sink.failed else lowered, sink)
 
 

@@ -64,6 +64,20 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Recompute:
+    """Iterations `start` to before `stop` of a repeat (of a call: 0 to 1), which backward computes again.
+
+    "full" keeps the inputs of each segment of `segment` iterations; "selective" those of each iteration and the
+    results of its matrix products.
+    """
+
+    kind: Literal["full", "selective"]
+    start: int = 0
+    stop: int = 1
+    segment: int = 1
+
+
+@dataclass(frozen=True)
 class Node:
     """One step of a body.
 
@@ -83,6 +97,7 @@ class Node:
       so that nodes here can share them.
     `placements` are the types of the outputs, per axis, and `moves` the collectives inside the op, by axis; both are
     filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank.
+    `recompute` are the parts of a call or repeat that backward computes again, in order.
     `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
     `dtypes` (of the outputs: "fp32", "bf16", "int64", "bool") and `cost` are filled by the passes of those names.
@@ -105,6 +120,7 @@ class Node:
     bound: tuple[str, ...] = ()
     placements: tuple[Placement, ...] = ()
     moves: tuple[tuple[str, Move], ...] = ()
+    recompute: tuple[Recompute, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ..dsl.source import Span
@@ -53,6 +54,7 @@ def _node(node: Node) -> dict[str, Any]:
         "body": node.body,
         "count": node.count if node.body else None,
         "cost": _cost(node.cost) if node.cost else None,
+        "recompute": [asdict(part) for part in node.recompute],
     }
     return data | {name: value for name, value in optional.items() if value not in (None, [], {})}
 

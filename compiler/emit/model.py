@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..lower.inputs import prediction, targets
 from ..lower.ownership import UP
+from ..lower.parameters import rises
 from ..node import Body, Node, Objective, Value
 from ..ops import OPS
 from ..plan import Plan
@@ -15,7 +16,7 @@ from .layout import assignment, bracketed, commented, fits
 from .sizes import sizes_of
 from .statements import Names, Writer, attribute, needed
 from .text import class_name, comment, dotted, identifier, literal, place, quoted
-from .tree import Owned, decaying, owned, rises, start_values, tied
+from .tree import Owned, decaying, owned, start_values, tied
 from .views import Class, Function, ModelView
 
 TAKEN = {"Tensor", "INITIAL", "DECAYING", "F", "Path", "True", "False", "None"}
@@ -95,7 +96,7 @@ def millions(count: int) -> str:
 def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple[tuple[str, ...], ...]:
     third = ["import torch"] if "torch" in names.used else []
     third += ["import torch.nn.functional as F"] if "F" in names.used else []
-    modules = [name for name in ("collectives", "layers") if name in names.used]
+    modules = [name for name in ("collectives", "layers", "recompute") if name in names.used]
     ours = [f"from {runtime} import {', '.join(modules)}"] if modules else []
     ours.append(f"from {runtime}.initialize import initialize")
     torch_lines = ["from torch import Tensor, nn"]

@@ -10,13 +10,14 @@ from typing import Final
 from ...dsl.source import Span
 from ..dims import symbol
 from ..lower.ownership import UP
+from ..lower.parameters import rises
 from ..node import Body, Node, Value
 from ..ops import OPS
 from ..placement import CONVERSIONS
 from .layout import assignment, commented, indented
+from .loops import loops, ran
 from .sizes import Sizes
 from .text import fitting, identifier, place
-from .tree import rises
 
 ROOM: Final = 88
 """Longest line that an inlined expression may make."""
@@ -25,7 +26,22 @@ INLINE: Final = 68
 USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|TENSOR)\b")
 """Modules and axes in the text of an expression, in which no string of a spec stands."""
 RESERVED: Final = frozenset(
-    {"self", "torch", "nn", "F", "layers", "collectives", "DATA", "TENSOR", "Tensor", "range", "super", "dict", "tuple"}
+    {
+        "self",
+        "torch",
+        "nn",
+        "F",
+        "layers",
+        "collectives",
+        "recompute",
+        "DATA",
+        "TENSOR",
+        "Tensor",
+        "range",
+        "super",
+        "dict",
+        "tuple",
+    }
 )
 
 
@@ -241,9 +257,10 @@ class Writer:
 
     def _call(self, node: Node) -> str:
         """Python text of one node."""
+        self.names.used.update(("recompute",) if node.recompute else ())
         args = [self.text[value] for value in node.inputs]
         if node.op in ("call", "extern"):
-            return f"{self._callee(node)}({', '.join(args)})"
+            return ran(self._callee(node), args, node.recompute)
         if node.op == "collective":
             return self.names.noted(conversion(node, args[0]))
         op = OPS[node.op]
@@ -264,14 +281,23 @@ class Writer:
         given = self.settle(node.inputs)
         count = node.attrs["carried"]
         carried = [self._carry(node, k, given[k], index) for k in range(count)]
-        item = self._item(node)
-        self.write([f"for {item} in {self.modules[-1]}.{identifier(str(node.label))}:"], node.span)
+        item, values = self._item(node), [*carried, *given[count:]]
+        modules = f"{self.modules[-1]}.{identifier(str(node.label))}"
         if rises(self.names.bodies, str(node.body)):
-            self._inside(node, item, [*carried, *given[count:]], carried, index)
+            self.write([f"for {item} in {modules}:"], node.span)
+            self._inside(node, item, values, carried, index)
         else:
-            text = f"{item}({', '.join([*carried, *given[count:]])})"
-            self.lines.extend(indented(assignment(f"{', '.join(carried)} = ", text, self.indent + 4)))
+            self._loops(node, item, modules, values, carried)
         self._hold(node, carried)
+
+    def _loops(self, node: Node, item: str, modules: str, values: Sequence[str], carried: Sequence[str]) -> None:
+        self.names.used.update(("recompute",) if node.recompute else ())
+        start = self._free("first", modules)
+        for head, call in loops(node, item, start, modules, values):
+            indent = self.indent + 4 if head else self.indent
+            lines = assignment(f"{', '.join(carried)} = ", call, indent)
+            self.write([head] if head else lines, node.span)
+            self.lines.extend(indented(lines) if head else ())
 
     def _carry(self, node: Node, k: int, name: str, index: int) -> str:
         """The variable of a carried value: the given one, unless its first value is needed again."""
@@ -286,9 +312,13 @@ class Writer:
     def _item(self, node: Node) -> str:
         label, block = str(node.label), self.names.bodies[str(node.body)].block
         item = fitting(label[:-1] if label.endswith("s") and len(label) > 2 else block)
-        while item in self.busy or item in self.held or item == label:
-            item = f"{item}_"
-        return identifier(item)
+        return identifier(self._free(item, label))
+
+    def _free(self, name: str, other: str) -> str:
+        """The name, made longer until nothing else is called so."""
+        while name in self.busy or name in self.held or name == other:
+            name = f"{name}_"
+        return name
 
     def _inside(self, node: Node, item: str, given: Sequence[str], carried: Sequence[str], index: int) -> None:
         """The statements of an iteration, written into the loop."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ..lower.ownership import UP
 from ..lower.parameters import tied_names
 from ..node import Body, Node, Parameter
 from ..ops import OPS
@@ -47,16 +46,6 @@ def owned(bodies: Bodies, chain: tuple[Body, ...], prefix: str = "", counts: tup
         yield from (Owned(path + p.name, p, times) for p in node.parameters if p.name not in tied)
         if node.body is not None and not tied:
             yield from owned(bodies, (*chain, bodies[node.body]), path, times)
-
-
-def rises(bodies: Bodies, body: str) -> int:
-    """How many levels above itself a body of a repeat uses parameters of; such a body is written into its loop."""
-    levels = [0]
-    for node in bodies[body].nodes:
-        levels.append(sum(step == UP for step in node.share or ()))
-        if node.op == "repeat":
-            levels.append(rises(bodies, str(node.body)) - 1)
-    return max(levels)
 
 
 def start_values(parameters: list[Owned]) -> dict[str, list[str]]:

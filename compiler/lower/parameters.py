@@ -90,3 +90,13 @@ def _number(dim: Dim, sizes: Mapping[str, int]) -> int:
     value = substitute(dim, sizes)
     assert isinstance(value, int), f"a parameter of unknown size {value}"
     return value
+
+
+def rises(bodies: Mapping[str, Body], body: str) -> int:
+    """How many levels above itself a body of a repeat uses parameters of; such a body is written into its loop."""
+    levels = [0]
+    for node in bodies[body].nodes:
+        levels.append(sum(step == UP for step in node.share or ()))
+        if node.op == "repeat":
+            levels.append(rises(bodies, str(node.body)) - 1)
+    return max(levels)

@@ -10,10 +10,11 @@ from ..verify import verify
 from .cost import cost
 from .pipeline import pipeline
 from .precision import precision
+from .recompute import recompute
 
 Pass = Callable[[Plan, Spec], Plan]
 
-PASSES: tuple[Pass, ...] = (precision, cost, pipeline)
+PASSES: tuple[Pass, ...] = (precision, cost, pipeline, recompute)
 
 
 def run_passes(plan: Plan, spec: Spec, last: str | None = None) -> Plan:

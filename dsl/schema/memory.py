@@ -24,7 +24,6 @@ class Memory(Record):
         "Which activations are recomputed: none, all but about the root of their number, those that cost "
         "much memory and little time, or all of each block.",
         default="off",
-        compiled=("off",),
     )
     offload: tuple[Literal["activations", "optimizer", "parameters"], ...] = setting(
         "What lies in the memory of the host.", default=(), compiled=False

@@ -17,6 +17,7 @@ class Router(nn.Module):
 
     The buffer `bias` takes part in the choice only; weights come from the scores without it. `load` counts the
     tokens of each expert since the last `update_router_bias`, over all micro-batches; it is not saved.
+    While activations are recomputed, `counts` is False and it stays as it is.
     With `groups`, only the `kept` groups with the largest sum of two best scores can be chosen from.
     """
 
@@ -39,6 +40,7 @@ class Router(nn.Module):
         super().__init__()
         self.top, self.groups, self.kept = top, groups, kept
         self.score, self.normalize, self.scale, self.balance = score, normalize, scale, balance
+        self.counts = True
         self.weight = nn.Parameter(torch.zeros(experts, width))
         self.register_buffer("bias", torch.zeros(experts))
         self.register_buffer("load", torch.zeros(experts), persistent=False)
@@ -52,7 +54,7 @@ class Router(nn.Module):
         weights = scores.gather(-1, chosen)
         if self.normalize:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        if self.training:
+        if self.training and self.counts:
             self.load.index_add_(0, chosen.flatten(), torch.ones_like(chosen.flatten(), dtype=self.load.dtype))
         return (weights * self.scale).to(x.dtype), chosen
 
@@ -70,8 +72,7 @@ class Router(nn.Module):
 def update_router_bias(model: nn.Module, data: Axis | None = None) -> None:
     """Raises the bias of experts with less than the mean load and lowers that of the others; call after each step.
 
-    This balances without an auxiliary loss (arXiv 2408.15664). Loads are summed over the ranks of `data`. Only the
-    sign of the difference counts, so counting each token twice, as recomputed activations do, changes nothing.
+    This balances without an auxiliary loss (arXiv 2408.15664). Loads are summed over the ranks of `data`.
     """
     for router in model.modules():
         if not isinstance(router, Router):

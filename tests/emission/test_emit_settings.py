@@ -128,7 +128,7 @@ def test_every_setting_is_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
         ("parallel.world_size=2", "parallel.world_size"),
         ("precision.compute=fp16", "precision.compute"),
         ("optimizer.l4=0.1", "optimizer.l4"),
-        ("memory.checkpointing=sqrt", "memory.checkpointing"),
+        ("memory.offload=[optimizer]", "memory.offload"),
     ],
 )
 def test_without_a_back_end_it_is_refused(setting: str, name: str) -> None:
