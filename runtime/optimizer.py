@@ -7,28 +7,35 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from .errors import RunError
+from .layout import Layout, Model, local, named_parameters
 
 
-def groups(model: nn.Module, weight_decay: float, decay: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Parameter groups: `decay` names what decays (`*` stands for any text); without it, matrices and larger do."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+def groups(model: Model, weight_decay: float, decay: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Parameter groups: `decay` names what decays (`*` stands for any text); without it, matrices and larger do.
+
+    Parameters that FSDP has sharded are in groups of their own: fused kernels take one kind of tensor at a time.
+    """
+    named = [(name, parameter) for name, parameter in named_parameters(model) if parameter.requires_grad]
     for pattern in decay or ():
-        if not any(fnmatchcase(name, pattern) for name, _ in named):
+        if isinstance(model, nn.Module) and not any(fnmatchcase(name, pattern) for name, _ in named):
             raise RunError(f"weight decay: no parameter is called {pattern!r}")
 
     def decays(name: str, parameter: Tensor) -> bool:
         return parameter.ndim >= 2 if decay is None else any(fnmatchcase(name, pattern) for pattern in decay)
 
-    split = {True: [p for n, p in named if decays(n, p)], False: [p for n, p in named if not decays(n, p)]}
-    rates = {True: weight_decay, False: 0.0}
-    return [{"params": split[side], "weight_decay": rates[side]} for side in (True, False) if split[side]]
+    split: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in named:
+        split.setdefault((not decays(name, parameter), isinstance(parameter, DTensor)), []).append(parameter)
+    return [{"params": split[kind], "weight_decay": 0.0 if kind[0] else weight_decay} for kind in sorted(split)]
 
 
 def adamw(
-    model: nn.Module,
+    model: Model,
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
@@ -40,7 +47,7 @@ def adamw(
 
 
 def sgd(
-    model: nn.Module,
+    model: Model,
     lr: float,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -57,13 +64,41 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_norm(model: nn.Module, limit: float = float("inf")) -> Tensor:
+def clip_norm(model: Model, limit: float = float("inf"), layout: Layout | None = None) -> Tensor:
     """Scales all gradients together so that their norm is at most `limit`; the norm before, as a device tensor.
 
-    A norm that is not finite is returned as it is: `guard.finite` stops the run on it.
+    Under a `layout` it is the norm of the whole model, the same number on all ranks. A norm that is not finite is
+    returned as it is: `guard.finite` stops the run on it.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    named = [(name, parameter) for name, parameter in named_parameters(model) if parameter.grad is not None]
+    gradients = [local(parameter.grad) for _, parameter in named if parameter.grad is not None]
+    if layout is None or layout.mesh.world == 1:
+        norm = nn.utils.get_total_norm(gradients)
+    else:
+        device = next(parameter.device for _, parameter in named_parameters(model))
+        norm = _norm_over_ranks(
+            [g for g, (n, p) in zip(gradients, named, strict=True) if _counts(n, p, layout)], device
+        )
     if limit != float("inf"):
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        _scale(gradients, limit, norm)
     return norm
+
+
+def _counts(name: str, parameter: Tensor, layout: Layout) -> bool:
+    """Whether this rank's part of a gradient is in the norm: of equal copies the first one is."""
+    split = layout.split_dim(name) is not None or layout.mesh.axis("tensor").index == 0
+    sharded = isinstance(parameter, DTensor) or layout.mesh.axis("data").index == 0
+    return split and sharded and layout.is_first_copy(name)
+
+
+def _norm_over_ranks(gradients: list[Tensor], device: torch.device) -> Tensor:
+    square = nn.utils.get_total_norm(gradients) ** 2 if gradients else torch.zeros((), device=device)
+    square = square.to(device, torch.float32)
+    dist.all_reduce(square)
+    return square.sqrt()
+
+
+@torch.no_grad()
+def _scale(gradients: list[Tensor], limit: float, norm: Tensor) -> None:
+    # The arithmetic of torch.nn.utils.clip_grads_with_norm_, which takes parameters that lie on one mesh only.
+    torch._foreach_mul_(gradients, torch.clamp(limit / (norm + 1e-6), max=1.0))

@@ -42,14 +42,15 @@ def unit(word: Tensor) -> Tensor:
     return ((word >> 8).to(torch.float32) + 0.5) * 2.0**-24
 
 
-def _fill(key: int, count: int, device: torch.device | str, normal: bool) -> Tensor:
-    """A stream of `count` floats, four for each counter."""
-    out = torch.empty(-(-count // 4), 4, device=device)
-    for start in range(0, len(out), CHUNK):
-        stop = min(start + CHUNK, len(out))
+def _fill(key: int, first: int, count: int, device: torch.device | str, normal: bool) -> Tensor:
+    """Floats first..first+count-1 of a stream, four for each counter."""
+    begin, end = first // 4, -(-(first + count) // 4)
+    out = torch.empty(end - begin, 4, device=device)
+    for start in range(begin, end, CHUNK):
+        stop = min(start + CHUNK, end)
         units = [unit(word) for word in words(key, torch.arange(start, stop, device=device))]
-        out[start:stop] = torch.stack(_box_muller(units) if normal else units, dim=1)
-    return out.flatten()[:count]
+        out[start - begin : stop - begin] = torch.stack(_box_muller(units) if normal else units, dim=1)
+    return out.flatten()[first - 4 * begin :][:count]
 
 
 def _box_muller(units: list[Tensor]) -> list[Tensor]:
@@ -61,11 +62,11 @@ def _box_muller(units: list[Tensor]) -> list[Tensor]:
     return values
 
 
-def uniform(key: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`count` float32 values in (0, 1)."""
-    return _fill(key, count, device, normal=False)
+def uniform(key: int, count: int, device: torch.device | str = "cpu", first: int = 0) -> Tensor:
+    """Values first..first+count-1 of a stream of float32 in (0, 1)."""
+    return _fill(key, first, count, device, normal=False)
 
 
-def normal(key: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`count` standard normal float32 values."""
-    return _fill(key, count, device, normal=True)
+def normal(key: int, count: int, device: torch.device | str = "cpu", first: int = 0) -> Tensor:
+    """Values first..first+count-1 of a stream of standard normal float32."""
+    return _fill(key, first, count, device, normal=True)

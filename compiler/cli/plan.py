@@ -1,10 +1,11 @@
-"""`dskc plan`: what the model is made of, what a step computes and what it keeps in memory."""
+"""`dskc plan`: what the model is made of, what a step computes and keeps, and on several ranks each stage's share."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...dsl.diagnostics import Sink
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  dskc plan gpt.dsk                       parameters, operations and memory of each component
+  dskc plan gpt.dsk                       parameters, operations and memory of each component; of a layout on
+                                          several ranks, each stage with its memory, traffic and time, and why
   dskc plan gpt.dsk --set model.dim=512   the same for a changed setting
   dskc plan gpt.dsk --json                the whole plan for other programs
+  dskc plan gpt.dsk --timeline steps.svg  when each rank of the pipeline works and waits
   dskc plan gpt.dsk --after precision     the nodes as they are after one pass; `lower`: before the first
 
 exit codes: 0 fine, 1 errors in the spec, 2 wrong usage"""
@@ -39,6 +42,9 @@ def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the plan as JSON")
     output.add_argument("--after", metavar="PASS", help="print the nodes after this pass")
+    output.add_argument(
+        "--timeline", metavar="FILE.svg", help="draw when each rank of the pipeline works; print it as well"
+    )
     command.set_defaults(run=run)
 
 
@@ -60,14 +66,41 @@ def run(args: argparse.Namespace) -> int:
     show(list(checked.sink), stream=sys.stderr)
     if checked.spec is None or plan is None:
         return 1
+    if args.timeline:
+        return timeline(plan, checked.spec, Path(args.timeline))
     if args.json:
+        from ..planner.predict import predict
+        from ..planner.show import prediction_data
         from ..serialize import plan_data
 
-        print(json.dumps(plan_data(plan), indent=2))
+        predicted = {"prediction": prediction_data(plan, checked.spec, predict(plan, checked.spec))}
+        print(json.dumps(plan_data(plan) | predicted, indent=2))
     elif args.after:
         print("\n".join(node_lines(plan)))
+    elif checked.spec.parallel.world_size > 1:
+        from ..planner.predict import predict
+        from ..planner.show import shown
+
+        print(shown(plan, checked.spec, predict(plan, checked.spec)))
     else:
         print(table(plan, checked.spec))
+    return 0
+
+
+def timeline(plan: Plan, spec: Spec, file: Path) -> int:
+    """Draws the schedule of one step, and prints it."""
+    from ..pipeline.draw import svg, text
+    from ..pipeline.timeline import simulate, stage_times
+
+    if not plan.stages:
+        return fail(UsageError("there is no timeline to draw: `parallel.pipeline_depth` is 1"))
+    micro = spec.training.gradient_accumulation
+    found = simulate(plan.layout, micro, stage_times(plan))
+    try:
+        file.write_text(svg(plan.layout, found, micro, plan.name), encoding="utf-8")
+    except OSError as error:
+        return fail(UsageError(f"cannot write {file}: {error.strerror or error}"))
+    print(text(plan.layout, found, micro))
     return 0
 
 

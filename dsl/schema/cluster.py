@@ -36,6 +36,9 @@ class Cluster(Record):
     peak: Flops | Auto = setting(
         "Dense bf16 operations per second of an accelerator.", default=AUTO, above=0, compiled=False
     )
+    memory_bandwidth: Bandwidth | Auto = setting(
+        "Bytes per second of an accelerator's memory.", default=AUTO, above=0, compiled=False
+    )
     node_link: Link | Auto = setting("Connection within a node.", default=AUTO, compiled=False)
     network: Link | Auto = setting("Connection between nodes.", default=AUTO, compiled=False)
     mtbf: Seconds | None = setting(

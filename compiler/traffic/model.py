@@ -1,23 +1,16 @@
-"""What a step sends: bytes of every collective and message, per rank of the pipeline, by axis and kind.
-
-Bytes are those of the whole value on one rank: the tensor of an all-reduce, the result of an all-gather, the input of a
-reduce-scatter or an all-to-all, the message of a send. `wire` is what the rank itself puts on its link when the ranks form
-a ring: 2 (n - 1) / n of the bytes for an all-reduce, (n - 1) / n for the other collectives, all of a message.
-"""
+"""What the prediction says: rows of traffic, and their bytes on the wire."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from ..dsl.spec import Spec
-from .plan import Plan
 
 
 @dataclass(frozen=True)
 class Traffic:
     """One kind of collective on one axis in a step: its calls, their bytes and the bytes on the wire of one rank.
 
-    `axis` is "data", "tensor", "pipeline" or "world" (all of the run); `kind` "all_reduce", "all_gather",
+    `axis` is "data", "tensor", "pipeline" or "world" (all ranks of the run); `kind` "all_reduce", "all_gather",
     "reduce_scatter", "all_to_all", "send" or "recv"; `purpose` "activations", "parameters", "gradients" or "scalars".
     """
 
@@ -27,6 +20,10 @@ class Traffic:
     calls: int
     bytes: int
     wire: int
+
+    def times(self, count: int) -> Traffic:
+        """The same, `count` times over."""
+        return Traffic(self.axis, self.kind, self.purpose, self.calls * count, self.bytes * count, self.wire * count)
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,18 @@ def wire(kind: str, size: int, ranks: int) -> int:
     return -(-rounds * size * (ranks - 1) // ranks)
 
 
-def traffic_of(plan: Plan, spec: Spec) -> tuple[StageTraffic, ...]:  # noqa: ARG001 (of the placed plan)
-    """The traffic of one step, for each rank of the pipeline."""
-    return tuple(StageTraffic(index, ()) for index in range(plan.layout.pipeline))
+def row(axis: str, kind: str, purpose: str, size: int, ranks: int) -> Traffic:
+    """One call."""
+    return Traffic(axis, kind, purpose, 1, size, wire(kind, size, ranks))
+
+
+def gathered(rows: Iterable[Traffic]) -> tuple[Traffic, ...]:
+    """One row for each axis, kind and purpose."""
+    sums: dict[tuple[str, str, str], Traffic] = {}
+    for each in rows:
+        key = (each.axis, each.kind, each.purpose)
+        before = sums.get(key, Traffic(*key, 0, 0, 0))
+        sums[key] = Traffic(
+            *key, before.calls + each.calls, before.bytes + each.bytes, before.wire + each.wire
+        )  # fmt: skip
+    return tuple(each for each in sums.values() if each.calls)

@@ -1,0 +1,44 @@
+"""What backward computes again, as seconds of a unit."""
+
+from __future__ import annotations
+
+from ..plan import Plan
+from .units import Unit
+
+Extra = tuple[float, float]
+"""Seconds, and bytes that a rank sends on the tensor axis."""
+NOTHING: Extra = (0.0, 0.0)
+
+
+def of_kind(kind: str, unit: Unit) -> Extra:
+    """One step of a unit: "full" runs forward again; "selective" all but its matrix products, whose results it kept."""
+    if not unit.repeated or kind == "off":
+        return NOTHING
+    if kind == "selective":
+        return unit.work.bytes[0] + unit.tensor[0], unit.tensor_bytes[0]
+    return unit.forward, unit.tensor_bytes[0]
+
+
+class Marked:
+    """The shares that the recompute pass marked in a plan, by stage and unit."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.shares: dict[tuple[int, str], dict[str, float]] = {}
+        stages = [(stage.index, stage.body) for stage in plan.stages] or [(0, "forward")]
+        for index, body in stages:
+            self._read(plan, index, body, "")
+
+    def _read(self, plan: Plan, index: int, body: str, prefix: str) -> None:
+        for node in plan.nodes(body):
+            name = f"{prefix}{node.label or node.name}"
+            for part in getattr(node, "recompute", ()):
+                shares = self.shares.setdefault((index, name), {})
+                shares[part.kind] = shares.get(part.kind, 0.0) + (part.stop - part.start) / node.count
+            if node.op == "call" and node.body:
+                self._read(plan, index, node.body, f"{name}.")
+
+    def __call__(self, stage: int, unit: Unit) -> Extra:
+        """Seconds and bytes of one step of a unit on a stage, averaged over its steps there."""
+        shares = self.shares.get((stage, unit.name), {})
+        extras = [(share, of_kind(kind, unit)) for kind, share in shares.items()]
+        return sum(share * extra[0] for share, extra in extras), sum(share * extra[1] for share, extra in extras)

@@ -1,0 +1,93 @@
+"""How long collectives take: alpha-beta over the links that a group of ranks uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Final
+
+from ..cluster import Machine
+from ..layout import Layout
+
+NODE_SHARE: Final = 0.8
+"""Share of a link inside a node that collectives reach: NCCL's protocol takes some 20 % (NVIDIA/nccl-tests#212)."""
+NETWORK_SHARE: Final = 0.9
+"""Share of a link between nodes: 365 of 400 GB/s over four nodes in stas00/ml-engineering, network/README.md."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Ranks that talk: `size` of them, `inside` of which are on one node."""
+
+    size: int
+    inside: int
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that it spans."""
+        return ceil(self.size / self.inside)
+
+
+def group(layout: Layout, axis: str, machine: Machine) -> Group:
+    """The ranks of an axis. Neighbours on the tensor axis are next to each other, those of the others further apart."""
+    stride, size = {
+        "tensor": (1, layout.tensor),
+        "data": (layout.tensor, layout.data),
+        "pipeline": (layout.tensor * layout.data, layout.pipeline),
+    }[axis]
+    return Group(size, max(1, min(size, machine.per_node // stride)))
+
+
+def all_gather(amount: float, ranks: Group, machine: Machine) -> float:
+    """Seconds to gather `amount` bytes (the whole) on every rank; a reduce-scatter takes as long.
+
+    In a ring every rank sends (n - 1)/n of the whole. Between nodes each of the `inside` ranks of a node drives its
+    own adapter, and the adapters share the bytes that leave the node.
+    """
+    if ranks.size == 1 or not amount:
+        return 0.0
+    share = (ranks.size - 1) / ranks.size
+    within = share * amount / (machine.node_link.bandwidth * NODE_SHARE)
+    if ranks.nodes == 1:
+        return within + (ranks.size - 1) * machine.node_link.latency
+    between = share * amount / (machine.network.bandwidth * NETWORK_SHARE * ranks.inside)
+    hops = (ranks.inside - 1) * machine.node_link.latency + log2(ranks.nodes) * machine.network.latency
+    return max(within, between) + hops
+
+
+def all_reduce(amount: float, ranks: Group, machine: Machine) -> float:
+    """Seconds to add up `amount` bytes over the ranks: a reduce-scatter and an all-gather."""
+    return 2 * all_gather(amount, ranks, machine)
+
+
+def all_to_all(amount: float, ranks: Group, machine: Machine) -> float:
+    """Seconds to exchange the parts of `amount` bytes that each rank holds."""
+    if ranks.size == 1 or not amount:
+        return 0.0
+    leaving = amount * (ranks.size - ranks.inside) / ranks.size
+    staying = amount * (ranks.inside - 1) / ranks.size
+    within = staying / (machine.node_link.bandwidth * NODE_SHARE)
+    between = leaving / (machine.network.bandwidth * NETWORK_SHARE)
+    return max(within, between) + log2(ranks.size) * machine.network.latency
+
+
+def send(amount: float, layout: Layout, machine: Machine) -> float:
+    """Seconds to hand `amount` bytes to the next rank of the pipeline."""
+    if layout.pipeline == 1 or not amount:
+        return 0.0
+    inside = group(layout, "pipeline", machine).inside > 1
+    link, share = (machine.node_link, NODE_SHARE) if inside else (machine.network, NETWORK_SHARE)
+    return amount / (link.bandwidth * share) + link.latency
+
+
+COLLECTIVES: Final = {
+    "all_reduce": all_reduce,
+    "all_gather": all_gather,
+    "reduce_scatter": all_gather,
+    "all_to_all": all_to_all,
+}
+
+
+def sent(kind: str, amount: float, size: int) -> float:
+    """Bytes that a rank sends in a collective over `amount` bytes (the whole value) on `size` ranks, in a ring."""
+    return amount * (size - 1) / size * (2 if kind == "all_reduce" else 1)

@@ -1,0 +1,165 @@
+"""The time of one optimizer step of a layout, from the costs of its units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...dsl.spec import Spec
+from ..cluster import Machine
+from ..layout import Layout
+from ..pipeline.schedule import rank_of
+from . import network
+from .matmul import STREAM
+from .units import Part, Unit
+
+Again = Callable[[int, Unit], tuple[float, float]]
+"""Seconds, and bytes on the tensor axis, that one step of a unit on a stage costs for being computed again."""
+Stages = Sequence[tuple[int, Part]]
+"""What a rank runs: number of the stage, and its part of the model."""
+
+
+@dataclass(frozen=True)
+class RankTime:
+    """One rank of the pipeline: seconds of one micro-batch (`forward` and `backward` with their tensor collectives,
+    `again` recomputed, `sending` to its neighbours), and of the step what the data axis (`data`: all of it, `exposed`:
+    what nothing hides) and the optimizer take. `traffic` is bytes that the rank sends in a step, by axis.
+    """
+
+    forward: float
+    backward: float
+    again: float
+    tensor: float
+    sending: float
+    data: float
+    exposed: float
+    optimizer: float
+    traffic: dict[str, float]
+
+    @property
+    def micro_batch(self) -> float:
+        """Seconds that a micro-batch occupies the rank."""
+        return self.forward + self.backward + self.again + self.sending
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of a step; `bubble` is the share of it in which the slowest rank waits for its pipeline."""
+
+    ranks: tuple[RankTime, ...]
+    seconds: float
+    busy: float
+    bubble: float
+    exposed: float
+    optimizer: float
+
+
+def step_time(
+    parts: tuple[Part, ...], layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again
+) -> StepTime:
+    """The step of a cut model: pipeline, then what the data axis adds, then the optimizer."""
+    ranks = tuple(
+        _rank(_held(parts, rank, layout), layout, spec, machine, micro_batches, again)
+        for rank in range(layout.pipeline)
+    )
+    busiest = max(ranks, key=lambda rank: rank.micro_batch)
+    busy = busiest.micro_batch * micro_batches
+    idle = _idle(ranks, busiest, layout)
+    exposed = max(rank.exposed for rank in ranks)
+    optimizer = max(rank.optimizer for rank in ranks)
+    seconds = busy + idle + exposed + optimizer
+    return StepTime(ranks, seconds, busy, idle / seconds, exposed, optimizer)
+
+
+def _held(parts: Sequence[Part], rank: int, layout: Layout) -> Stages:
+    return [(stage, part) for stage, part in enumerate(parts) if rank_of(layout, stage) == rank]
+
+
+def _rank(stages: Stages, layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again) -> RankTime:
+    forward = backward = repeated = tensor = 0.0
+    tensor_bytes = 0.0
+    for stage, part in stages:
+        for unit, count in part.pieces:
+            extra, extra_bytes = again(stage, unit)
+            forward, backward = forward + unit.forward * count, backward + unit.backward * count
+            repeated += extra * count
+            tensor += sum(unit.tensor) * count
+            tensor_bytes += (sum(unit.tensor_bytes) + extra_bytes) * count
+    sending, handed = _sending(stages, layout, machine)
+    parameters = sum(part.parameters for _, part in stages)
+    data = _data(stages, layout, machine, parameters, forward, backward + repeated, spec, micro_batches)
+    stored = parameters / (layout.data if layout.shard != "none" else 1)
+    traffic = {"tensor": tensor_bytes * micro_batches, "pipeline": handed * micro_batches, "data": data[2]}
+    return RankTime(
+        forward, backward, repeated, tensor, sending, data[0], data[1], _optimizer(stored, spec, machine), traffic
+    )
+
+
+def _sending(stages: Stages, layout: Layout, machine: Machine) -> tuple[float, float]:
+    """Seconds and bytes of a micro-batch: each stage hands its values on, and the gradients of what it got back.
+
+    With as many micro-batches in flight as stages, a stage waits for both (Narayanan et al. 2021, section 4.1).
+    """
+    seconds = handed = 0.0
+    for stage, part in stages:
+        if stage + 1 < layout.stages and rank_of(layout, stage + 1) != rank_of(layout, stage):
+            seconds += 2 * network.send(part.edge, layout, machine)
+            handed += part.edge
+        if stage > 0 and rank_of(layout, stage - 1) != rank_of(layout, stage):
+            handed += part.enters
+    return seconds, handed
+
+
+def _idle(ranks: tuple[RankTime, ...], busiest: RankTime, layout: Layout) -> float:
+    """Seconds in which the slowest rank has nothing to do: the pipeline fills and empties.
+
+    1F1B and GPipe: one micro-batch of each other rank; interleaved: 1/chunks of it (Narayanan et al. 2021, section
+    2.2); zero-bubble: the gradients of parameters, half of backward, fill the rest (Qi et al. 2023, ZB-H1).
+    """
+    others = [rank for rank in ranks if rank is not busiest]
+    if layout.schedule == "zero_bubble":
+        return sum(rank.forward + rank.again + rank.sending for rank in others) / layout.chunks
+    return sum(rank.micro_batch for rank in others) / layout.chunks
+
+
+def _data(
+    stages: Stages, layout: Layout, machine: Machine, parameters: float,
+    forward: float, backward: float, spec: Spec, micro_batches: int,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Seconds on the data axis in a step, those that nothing hides, and the bytes that a rank sends.
+
+    Gradients are fp32. Without sharding they are added up once, in the backward pass of the last micro-batch. With
+    `optimizer` they are reduce-scattered once and the parameters gathered once; with `gradients` they are
+    reduce-scattered in every micro-batch; with `parameters` these are gathered in both passes of every micro-batch.
+    """
+    if layout.data == 1:
+        return 0.0, 0.0, 0.0
+    ranks = network.group(layout, "data", machine)
+    low = 2 if spec.precision.compute in ("bf16", "fp16", "fp8") else 4
+    reduce = network.all_gather(4 * parameters, ranks, machine)
+    gather = network.all_gather(low * parameters, ranks, machine)
+    share = (layout.data - 1) / layout.data * parameters
+    pieces = max(1, sum(count for _, part in stages for _, count in part.pieces))
+    hides = spec.communication.overlap
+    if layout.shard == "none":
+        return 2 * reduce, _exposed(2 * reduce, backward, pieces, hides), 8 * share
+    if layout.shard == "optimizer":
+        exposed = _exposed(reduce, backward, pieces, hides) + _exposed(gather, forward, pieces, hides)
+        return reduce + gather, exposed, (4 + low) * share
+    if layout.shard == "gradients":
+        exposed = micro_batches * _exposed(reduce, backward, pieces, hides) + _exposed(gather, forward, pieces, hides)
+        return micro_batches * reduce + gather, exposed, (4 * micro_batches + low) * share
+    both = _exposed(gather, forward, pieces, hides) + _exposed(reduce + gather, backward, pieces, hides)
+    return micro_batches * (reduce + 2 * gather), micro_batches * both, micro_batches * (4 + 2 * low) * share
+
+
+def _exposed(seconds: float, window: float, pieces: int, hides: bool) -> float:
+    """What is left when traffic runs beside computing: all but one of its pieces can hide."""
+    return max(seconds - window, seconds / pieces) if hides else seconds
+
+
+def _optimizer(stored: float, spec: Spec, machine: Machine) -> float:
+    """Reads parameters, gradients and states and writes all but the gradients; clipping reads and scales gradients."""
+    states = 2 if spec.optimizer.kind != "sgd" else 1
+    clips = 3 if spec.setting("optimizer.clip") is not None else 0
+    return stored * 4 * (3 + 2 * states + clips) / (machine.bandwidth * STREAM)
