@@ -37,10 +37,12 @@ def check(source: Source, profile: str | None = None, overrides: Sequence[str] =
 
 def make_plan(spec: Spec, lowered: Lowered, last: str | None = None) -> Plan:
     """The plan after all passes, or after the one called `last`."""
+    from .layout import layout_of
     from .passes import run_passes
     from .plan import build_plan
 
-    plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, lowered.sizes, lowered.targets)
+    layout = layout_of(spec)
+    plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, lowered.sizes, lowered.targets, layout)
     return run_passes(plan, spec, last)
 
 

@@ -92,11 +92,13 @@ class Node:
     that repeats this one. Without a label the node runs that call as it is; with one it has a module of its own, and
     its parameters of equal path are those of the other.
     - "collective": turns its input from the type `attrs["source"]` on the axis `attrs["axis"]` into `attrs["target"]`
-      (`Place`s; see `placement.CONVERSIONS`). The sharding pass makes these.
+      (`Place`s; see `placement.CONVERSIONS`). The sharding pass makes these; where `dtypes` is narrower than that of
+      its input, the value is cast first.
     - "hold": does not run; owns the parameters of the node `attrs["node"]`, which is on another stage of the pipeline,
       so that nodes here can share them.
     `placements` are the types of the outputs, per axis, and `moves` the collectives inside the op, by axis; both are
-    filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank.
+    filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank; `whole` has those of
+    `attrs` that were others before.
     `recompute` are the parts of a call or repeat that backward computes again, in order.
     `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.
@@ -121,6 +123,7 @@ class Node:
     placements: tuple[Placement, ...] = ()
     moves: tuple[tuple[str, Move], ...] = ()
     recompute: tuple[Recompute, ...] = ()
+    whole: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

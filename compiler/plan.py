@@ -90,11 +90,12 @@ def build_plan(
     objectives: tuple[Objective, ...],
     sizes: dict[str, int],
     targets: tuple[str, ...] = (),
+    layout: Layout | None = None,
 ) -> Plan:
     """The plan of lowered bodies."""
     graphs = {body.name: graph_of(body) for body in bodies.values()}
     results = {body.name: body.results for body in bodies.values()}
-    return Plan(name, graphs, results, objectives, bodies, sizes, targets)
+    return Plan(name, graphs, results, objectives, bodies, sizes, targets, layout or Layout())
 
 
 def graph_of(body: Body) -> Graph:

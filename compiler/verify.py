@@ -8,11 +8,12 @@ from typing import Any
 
 import networkx as nx
 
+from .check_placement import placement_faults
 from .node import Node, Tensor
 from .ops import OPS
 from .plan import Plan
 
-STRUCTURE = ("input", "call", "repeat", "extern", "hold")
+STRUCTURE = ("input", "call", "repeat", "extern", "collective", "hold")
 
 
 class PlanError(Exception):
@@ -23,6 +24,7 @@ def verify(plan: Plan, after: str = "lowering") -> Plan:
     """The plan itself, or a PlanError that lists all that is wrong with it."""
     wrong = [f"{body}: {text}" for body in plan.graphs for text in _body_faults(plan, body)]
     wrong += list(_plan_faults(plan))
+    wrong += placement_faults(plan) if not wrong else ()
     if wrong:
         raise PlanError(f"the plan is broken after {after}:\n  " + "\n  ".join(wrong))
     return plan

@@ -11,10 +11,11 @@ from .cost import cost
 from .pipeline import pipeline
 from .precision import precision
 from .recompute import recompute
+from .shard import shard
 
 Pass = Callable[[Plan, Spec], Plan]
 
-PASSES: tuple[Pass, ...] = (precision, cost, pipeline, recompute)
+PASSES: tuple[Pass, ...] = (precision, shard, cost, pipeline, recompute)
 
 
 def run_passes(plan: Plan, spec: Spec, last: str | None = None) -> Plan:

@@ -1,0 +1,98 @@
+"""What a placement costs in seconds of one micro-batch, forward and backward: the measure that the search minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ..dims import Dim, substitute
+from ..node import Node, Parameter, Tensor, Value
+from ..ops import OPS
+from ..ops.base import kept
+from ..passes.precision import WIDTH
+from ..placement import Axis, Move
+from .places import Code
+
+# Rates of one H100 SXM (NVIDIA H100 data sheet, 2023): dense bf16, HBM3, NVLink per direction; and of one 400 Gb/s port
+# of InfiniBand, which the data axis crosses. Latencies are those of a small NCCL collective inside and across nodes.
+FLOPS = 989e12
+MEMORY = 3.35e12
+LINK: Mapping[Axis, float] = {"tensor": 450e9, "data": 50e9}
+LATENCY: Mapping[Axis, float] = {"tensor": 5e-6, "data": 2e-5}
+OTHERS_SAMPLES = 1.0
+"""Seconds for gathering the batch over the data axis: each rank is to compute its own samples, unless it cannot."""
+
+WHOLE_MATRIX = 1e-6
+"""Seconds for each element of a matrix that a rank of the tensor axis holds: far above what any collective takes, since
+`tensor_model_parallel` asks for ranks that share each matrix; time decides among the ways to do so."""
+ADAMW_STEP = 28
+"""Bytes that an AdamW step moves for each fp32 parameter: weight, gradient and two averages read, three written."""
+
+KEPT = 0.1
+"""Share of the time of writing a byte that keeping it for backward counts: between equals, what keeps less wins."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Costs on one axis; `sizes` binds the symbolic sizes of the run."""
+
+    axis: Axis
+    size: int
+    sizes: Mapping[str, int]
+
+    def number(self, dim: Dim) -> float:
+        """A size as a number; a symbol without one counts as 1."""
+        if isinstance(dim, int):
+            return dim
+        value = substitute(dim, self.sizes)
+        return value if isinstance(value, int) else float(sum(abs(c) for _, c in value.terms))
+
+    def bytes(self, tensor: Tensor, dtype: str) -> float:
+        """Bytes of a tensor."""
+        return prod(map(self.number, tensor.shape)) * WIDTH.get(dtype, 4)
+
+    def collective(self, kind: str | None, amount: float) -> float:
+        """Seconds of a collective on a tensor of `amount` bytes over the whole axis, by a ring."""
+        if kind is None:
+            return 0.0
+        rounds = 2 if kind == "all_reduce" else 1
+        passed = amount / self.size if kind == "all_to_all" else amount
+        return rounds * (LATENCY[self.axis] + (self.size - 1) / self.size * passed / LINK[self.axis])
+
+    def moves(self, moves: Iterable[Move]) -> float:
+        """Seconds of the collectives inside an op."""
+        return sum(self._move(m.kind, m.forward) + self._move(m.kind, m.backward) for m in moves)
+
+    def _move(self, kind: str, count: Dim) -> float:
+        amount = 4 * self.number(count) * (self.size if kind == "all_gather" else 1)
+        return self.collective(kind, amount) if amount else 0.0
+
+    def parameters(self, parameters: Sequence[Parameter], codes: Sequence[Code]) -> float:
+        """Seconds that stand for holding and updating parameters."""
+        total = 0.0
+        for parameter, code in zip(parameters, codes, strict=True):
+            elements = prod(map(self.number, parameter.shape))
+            if parameter.trained:
+                held = elements / self.size if code[0] == "S" else elements
+                total += held * ADAMW_STEP / MEMORY
+                if self.axis == "tensor" and len(parameter.shape) > 1:
+                    total += held * WHOLE_MATRIX
+                if code == "R":  # once per step, together with others: latency does not count
+                    total += 2 * 4 * elements / LINK[self.axis]
+        return total
+
+    def work(self, node: Node, inputs: Sequence[Tensor], local: Sequence[float], split: bool) -> float:
+        """Seconds of an op by its roofline, backward taking twice as long; `local` are bytes in and out."""
+        share = 1 / self.size if split else 1.0
+        flops = self.number(OPS[node.op].flops(node, inputs)) if node.op in OPS else 0.0
+        return 3 * max(share * flops / FLOPS, sum(local) / MEMORY)
+
+    def saved(self, node: Node, inputs: Sequence[Tensor], local: Mapping[Value, float], split: bool) -> float:
+        """Seconds that stand for the memory that backward keeps; `local` has the bytes of known values."""
+        share = 1 / self.size if split else 1.0
+        total = 0.0
+        for value, tensor in kept(OPS[node.op], node, inputs) if node.op in OPS else ():
+            known = local.get(value) if value is not None else None
+            total += share * self.bytes(tensor, "fp32") if known is None else known
+        return KEPT * total / MEMORY
