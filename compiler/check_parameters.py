@@ -23,11 +23,12 @@ def parameter_faults(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
             kind = _expected(plan, site, axis)
             if kind is not None:
                 expected[site, axis, kind] += 1
-    found = Counter(((s.body, s.node, s.parameter), s.axis, s.kind) for s in plan.syncs)
-    for (site, axis, kind), count in (expected - found).items():
-        yield f"{_named(plan, site)} is partial on the {axis} axis: {count} `{kind}` of its gradient is missing"
-    for (site, axis, kind), count in (found - expected).items():
-        yield f"{_named(plan, site)}: {count} `{kind}` on the {axis} axis too many: it would be added up again"
+    found: Counter[tuple[Site, str, str]] = Counter()
+    found.update(((s.body, s.node, s.parameter), s.axis, s.kind) for s in plan.syncs if s.axis in axes)
+    for (site, name, kind), count in (expected - found).items():
+        yield f"{_named(plan, site)} is partial on the {name} axis: {count} `{kind}` of its gradient is missing"
+    for (site, name, kind), count in (found - expected).items():
+        yield f"{_named(plan, site)}: {count} `{kind}` on the {name} axis too many: it would be added up again"
     yield from _tie_faults(plan, axes)
 
 
@@ -70,4 +71,3 @@ def _tie_faults(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
 def _place(plan: Plan, site: Site, axis: Axis) -> str:
     node: Node = plan.graphs[site[0]].nodes[site[1]]["node"]
     return next(str(p.placement[axis]) for p in node.parameters if p.name == site[2])
-

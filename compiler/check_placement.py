@@ -1,8 +1,8 @@
 """Whether a placed plan is well typed: nothing of how it was found is used here.
 
 Every node has to be one of its op's rows, every change of type a collective node, every type the same along every edge
-and through every call. Types of gradients follow from those of values (see `placement`), so that a plan which passes has
-the right gradients as well; `check_parameters` holds what becomes of those of parameters.
+and through every call. Types of gradients follow from those of values (see `placement`), so that a plan which passes
+has the right gradients as well; `check_parameters` holds what becomes of those of parameters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from .check_parameters import parameter_faults
+from .check_stages import stage_faults
 from .node import Node, Objective, Tensor, Value
 from .ops import OPS
 from .ops.base import ShapeError
@@ -26,6 +27,7 @@ def placement_faults(plan: Plan) -> Iterator[str]:
     sizes: dict[Axis, int] = {"data": plan.layout.data, "tensor": plan.layout.tensor}
     axes = [axis for axis in AXES if sizes[axis] > 1]
     if not any(node.placements for node in plan.nodes("forward")):
+        yield from stage_faults(plan)
         return
     unplaced = list(_unplaced(plan, axes))
     yield from unplaced
@@ -40,6 +42,7 @@ def placement_faults(plan: Plan) -> Iterator[str]:
     for body in plan.graphs:
         yield from (fault for node in plan.nodes(body) for fault in _shape_faults(plan, body, node))
     yield from parameter_faults(plan, axes)
+    yield from stage_faults(plan)
 
 
 def _unplaced(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
@@ -82,9 +85,11 @@ class _Checker:
                     yield from (f"{place}: {fault}" for fault in self._collective(body, node))
                 elif node.placements[0][self.axis] != self.place(body, node.inputs[0]):
                     yield f"{place}: {self._is(body, node.inputs[0])}, but {node.placements[0][self.axis]} after it"
+            elif node.op in ("input", "hold"):
+                continue
             elif node.body is not None:
                 yield from (f"{place}: {fault}" for fault in self._call(body, node))
-            elif node.op != "input":
+            else:
                 yield from (f"{place}: {fault}" for fault in self._op(body, node))
 
     def place(self, body: str, value: Value) -> Place:
@@ -166,7 +171,9 @@ class _Checker:
 
     def _differences(self, body: str, node: Node, row: Row) -> Iterator[tuple[str, int]]:
         """Where a node is not as in a row: ("input", 0) is its first input."""
-        free = not differentiated(node) or not any((node.name, i) in self.carries[body] for i in range(len(row.outputs)))
+        free = not differentiated(node) or not any(
+            (node.name, i) in self.carries[body] for i in range(len(row.outputs))
+        )
         for i, (value, wanted) in enumerate(zip(node.inputs, row.inputs, strict=True)):
             found = self.place(body, value)
             if not self._same(body, value, found, wanted) and not (free and {found.kind, wanted.kind} == {"I", "R"}):
@@ -217,7 +224,9 @@ class _Checker:
                     yield f"{place}: an input of the model is {wanted} on the {self.axis} axis, not {found}"
         for objective in self.plan.objectives:
             asked = self._asked(objective)
-            if not any(self._same("forward", objective.value, self.place("forward", objective.value), a) for a in asked):
+            if not any(
+                self._same("forward", objective.value, self.place("forward", objective.value), a) for a in asked
+            ):
                 user = f"the {objective.kind} `{objective.name}`"
                 node = self.plan.graphs["forward"].nodes[objective.value[0]]["node"]
                 fault = self._missing("forward", objective.value, asked, user)

@@ -14,7 +14,7 @@ from ..sharding.search import Search
 from ..sharding.ties import owned_sites
 
 
-def shard(plan: Plan, spec: Spec) -> Plan:
+def shard(plan: Plan, _spec: Spec) -> Plan:
     """Places every value on the axes of more than one rank, at the least cost; sizes are those of one rank then."""
     layout = plan.layout
     axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data))

@@ -18,6 +18,7 @@ def carrying(plan: Plan) -> Carrying:
         for body in plan.graphs:
             for node in plan.nodes(body):
                 _visit(plan, body, node, found)
+        _cross(plan, found)
     return {body: frozenset(values) for body, values in found.items()}
 
 
@@ -35,6 +36,17 @@ def _visit(plan: Plan, body: str, node: Node, found: dict[str, set[Value]]) -> N
         trained = node.op == "extern" or any(parameter.trained for parameter in node.parameters)
         if trained or any(value in mine for value in node.inputs):
             mine.update((node.name, i) for i, tensor in enumerate(node.outputs) if tensor.kind == "float")
+
+
+def _cross(plan: Plan, found: dict[str, set[Value]]) -> None:
+    """What a stage of the pipeline receives carries a gradient where it was made."""
+    sent: dict[str, bool] = {}
+    for stage in plan.stages:
+        inputs = [node.name for node in plan.nodes(stage.body) if node.op == "input"]
+        pairs = zip(inputs, stage.receives, strict=False)
+        found[stage.body].update((name, 0) for name, received in pairs if sent.get(received))
+        results = zip(stage.sends, plan.results[stage.body], strict=False)
+        sent |= {name: value in found[stage.body] for name, value in results}
 
 
 def differentiated(node: Node) -> bool:

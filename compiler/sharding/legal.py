@@ -56,9 +56,7 @@ class Rules:
             if not self._suits(node, used) or not self._possible(body, node, row):
                 continue
             parameters = tuple(c if p.trained or c != "R" else "I" for c, p in zip(used, node.parameters, strict=True))
-            outputs = tuple(
-                self.known(body, (node.name, i), code_of(place)) for i, place in enumerate(row.outputs)
-            )
+            outputs = tuple(self.known(body, (node.name, i), code_of(place)) for i, place in enumerate(row.outputs))
             for inputs in self._inputs(body, node, row, free):
                 found.setdefault((inputs, parameters, outputs), Choice(inputs, parameters, outputs, row))
         return list(found.values())
@@ -99,7 +97,7 @@ class Rules:
     def _suits(self, node: Node, used: Sequence[Code]) -> bool:
         """On the data axis every rank uses the whole of each parameter on its own samples."""
         pairs = zip(node.parameters, used, strict=True)
-        return self.axis == "tensor" or all(code == "R" or not p.trained and code == "I" for p, code in pairs)
+        return self.axis == "tensor" or all(code == "R" or (not p.trained and code == "I") for p, code in pairs)
 
     def _possible(self, body: str, node: Node, row: Row) -> bool:
         """Whether the op makes what the row says: an `expand` to B samples makes one rank's, not those of all."""

@@ -105,7 +105,9 @@ class _Rewriter:
     def _local(self, node: Node, solved: Solved) -> Node:
         assert solved.choice is not None
         axis, size = self.search.axis, self.search.size
-        parameters = tuple(self._parameter(p, c) for p, c in zip(node.parameters, solved.choice.parameters, strict=True))
+        parameters = tuple(
+            self._parameter(p, c) for p, c in zip(node.parameters, solved.choice.parameters, strict=True)
+        )
         moves = (*node.moves, *((axis, move) for move in solved.choice.row.moves))
         node = replace(node, parameters=parameters, moves=moves)
         if node.op not in OPS:

@@ -1,8 +1,8 @@
 """The cheapest placement of every body for each choice of types at its interface.
 
 Every value is a variable whose domain is its types, every node a table of its rows, every use an edge that costs its
-conversion; see `eliminate`. The types of a body's inputs and results are kept free, so that a call is a table over them:
-a thousand layers take as long as one.
+conversion; see `eliminate`. The types of a body's inputs and results are kept free, so that a call is a table over
+them: a thousand layers take as long as one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..dims import symbols
 from ..node import Node, Objective, Tensor, Value
 from ..ops import OPS
 from ..ops.base import kept
-from ..plan import Plan
-from ..placement import Axis
 from ..passes.precision import LOW
+from ..placement import Axis
+from ..plan import Plan
 from .convert import Conversions, Edge
 from .eliminate import Key, Minimum, Name, Table, minimise
 from .gradients import Carrying, carrying
@@ -27,7 +27,6 @@ from .legal import Choice, Rules
 from .places import Code, conversion, whole
 from .prices import MEMORY, OTHERS_SAMPLES, Prices
 from .ties import Ties, ties_of
-
 
 CLOSED = 1e-9
 """Seconds for a partial or replicated type at the interface of a block: among equals, the block has its collectives."""
@@ -216,7 +215,9 @@ class _Builder:
             pairs = list(zip(sites, choice.parameters, strict=True))
             if tied and any(site in ties.whole and code != "I" for site, code in pairs):
                 continue
-            extra = [(("tie", ties.groups[s]), code) for s, code in pairs if tied and s in ties.groups]
+            extra: list[tuple[Name, Any]] = [
+                (("tie", ties.groups[s]), code) for s, code in pairs if tied and s in ties.groups
+            ]
             cost = self._cost(node, tensors, outputs, choice)
             found.append((Solved(choice.inputs, choice.outputs, choice), cost, list(dict.fromkeys(extra))))
         return found
@@ -291,7 +292,9 @@ class _Builder:
             node: Node = self.search.plan.graphs[self.body].nodes[value[0]]["node"]
             tensor = node.outputs[value[1]]
             alike = [
-                use for n in self.nodes if n.op == "input" and n.outputs[0] == tensor
+                use
+                for n in self.nodes
+                if n.op == "input" and n.outputs[0] == tensor
                 for use in self.uses.get((n.name, 0), ())
             ]  # what may be asked for when a repeat hands it to the next iteration
             made = self.domains.get(("made", *value), [])

@@ -58,7 +58,8 @@ def chains(plan: Plan) -> dict[str, tuple[str, ...]]:
                 if node.body is not None:
                     visit((*chain, node.body))
 
-    visit(("forward",))
+    for root in plan.roots:
+        visit((root,))
     return found
 
 
@@ -115,7 +116,8 @@ def owned_sites(plan: Plan) -> Iterator[tuple[Site, str]]:
             if node.body is not None:
                 yield from visit((*chain, node.body), inner)
 
-    yield from visit(("forward",), "")
+    for root in plan.roots:
+        yield from visit((root,), "")
 
 
 def _groups(pairs: list[tuple[Site, Site]]) -> dict[Site, str]:
