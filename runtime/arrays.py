@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import order, philox
+from . import blocks, order, philox
 from .errors import RunError
+from .mesh import Axis
 
 # Changes a batch given the fields, the epoch of each sample and its id; see augment.py.
 Augment = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
@@ -28,8 +29,12 @@ class Arrays:
     def __len__(self) -> int:
         return len(next(iter(self.fields.values())))
 
-    def batch(self, first: int, size: int) -> dict[str, Tensor]:
-        """Samples first..first+size-1 of the endless shuffled stream, augmented: each field [B, ...]."""
+    def batch(self, first: int, size: int, data: Axis | None = None) -> dict[str, Tensor]:
+        """Samples first..first+size-1 of the endless shuffled stream, augmented: each field [B, ...].
+
+        With an axis they are this rank's: each of its ranks takes the next `size` samples.
+        """
+        first = blocks.first_of(first, size, data)
         epochs, ids = (torch.from_numpy(part) for part in order.sample_ids(first, size, len(self), self.seed))
         epochs, ids = epochs.to(self.device), ids.to(self.device)
         batch = {name: field[ids] for name, field in self.fields.items()}
@@ -39,6 +44,12 @@ class Arrays:
         """Every sample once and unchanged, in batches of `size`; the last may be smaller."""
         for start in range(0, len(self), size):
             yield {name: field[start : start + size] for name, field in self.fields.items()}
+
+    def in_blocks(self, size: int, data: Axis) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Every sample once over all ranks of an axis: how many they have together, and this rank's batch."""
+        for samples, ids in blocks.in_order(len(self), size, data):
+            chosen = torch.from_numpy(ids).to(self.device)
+            yield samples, {name: field[chosen] for name, field in self.fields.items()}
 
     def split(self, share: float, seed: int) -> tuple[Arrays, Arrays]:
         """Training and validation samples: a permutation chosen by `seed` puts the first `share` of them aside."""
@@ -87,14 +98,22 @@ class Random:
     def __len__(self) -> int:
         return self.samples
 
-    def batch(self, first: int, size: int) -> dict[str, Tensor]:
-        """Samples first..first+size-1 of the endless shuffled stream: each field [B, ...]."""
-        return self._take(order.sample_ids(first, size, self.samples, self.seed)[1])
+    def batch(self, first: int, size: int, data: Axis | None = None) -> dict[str, Tensor]:
+        """Samples first..first+size-1 of the endless shuffled stream: each field [B, ...].
+
+        With an axis they are this rank's: each of its ranks takes the next `size` samples.
+        """
+        return self._take(order.sample_ids(blocks.first_of(first, size, data), size, self.samples, self.seed)[1])
 
     def in_order(self, size: int) -> Iterator[dict[str, Tensor]]:
         """Every sample once, in batches of `size`; the last may be smaller."""
         for start in range(0, self.samples, size):
             yield self._take(np.arange(start, min(start + size, self.samples)))
+
+    def in_blocks(self, size: int, data: Axis) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Every sample once over all ranks of an axis: how many they have together, and this rank's batch."""
+        for samples, ids in blocks.in_order(self.samples, size, data):
+            yield samples, self._take(ids)
 
     def _take(self, ids: order.Ids) -> dict[str, Tensor]:
         samples = torch.from_numpy(ids).to(self.device)

@@ -17,6 +17,7 @@ class Line:
     def __init__(self) -> None:
         self._shown = time.monotonic()
         self._text = ""  # what is shown now and may be rewritten
+        self.silent = False  # of many ranks one speaks
 
     @property
     def terminal(self) -> bool:
@@ -25,39 +26,40 @@ class Line:
 
     def due(self) -> bool:
         """Whether enough time has passed for another update."""
-        return time.monotonic() - self._shown >= (ON_TERMINAL if self.terminal else ELSEWHERE)
+        return not self.silent and time.monotonic() - self._shown >= (ON_TERMINAL if self.terminal else ELSEWHERE)
 
     def update(self, text: str) -> None:
         """Shows `text` in place of the last update; where nothing can be rewritten, as a line of its own."""
         self._shown = time.monotonic()
         if self.terminal:
             self._text = text[: shutil.get_terminal_size().columns - 1]
-            _write(CLEAR + self._text)
+            self._write(CLEAR + self._text)
         else:
-            _write(text + "\n")
+            self._write(text + "\n")
 
     def note(self, text: str) -> None:
         """Writes lines that stay, above the progress line."""
-        _write(f"{CLEAR}{text}\n{self._text}" if self._text else text + "\n")
+        self._write(f"{CLEAR}{text}\n{self._text}" if self._text else text + "\n")
 
     def replace(self, text: str) -> None:
         """Writes a line that stays in place of the progress line, whose work is done."""
-        _write((CLEAR if self._text else "") + text + "\n")
+        self._write((CLEAR if self._text else "") + text + "\n")
         self._text = ""
 
     def end(self) -> None:
         """Leaves the last update standing."""
         if self._text:
-            _write("\n")
+            self._write("\n")
         self._text = ""
 
-
-def _write(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read, such as `head`, has gone; that is no reason to stop training
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def _write(self, text: str) -> None:
+        if self.silent:
+            return
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read, such as `head`, has gone; that is no reason to stop training
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 LINE = Line()  # standard output has one

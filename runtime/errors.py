@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
 
@@ -19,12 +21,32 @@ def positive(text: str) -> int:
 
 
 def main(program: Callable[[], None]) -> None:
-    """Runs a program; a `RunError` is printed and ends it with exit code 1, Ctrl-C with 130."""
+    """Runs a program; a `RunError` is printed and ends it with exit code 1, Ctrl-C with 130.
+
+    Of many ranks each says which it is, and an error of any kind ends its process at once, so that torchrun ends the
+    others rather than let them wait for it.
+    """
+    rank = os.environ.get("RANK", "") if os.environ.get("WORLD_SIZE", "1") != "1" else ""
     try:
         program()
     except RunError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        print(f"\nerror{f' on rank {rank}' if rank else ''}: {error}", file=sys.stderr)
+        _end(1, at_once=bool(rank))
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        if rank in ("", "0"):
+            print("\nstopped", file=sys.stderr)
+        _end(130, at_once=bool(rank))
+    except Exception:
+        if not rank:
+            raise
+        print(f"\nerror on rank {rank}:\n{traceback.format_exc().rstrip()}", file=sys.stderr)
+        _end(1, at_once=True)
+
+
+def _end(code: int, at_once: bool) -> None:
+    """`at_once`: without the work that Python does at the end of a process, which may wait for other ranks."""
+    if not at_once:
+        raise SystemExit(code) from None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from . import console
 from .errors import RunError
 
 AXES = ("pipeline", "data", "tensor")
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = 600.0  # seconds that a collective waits for the other ranks
+PATIENCE = timedelta(days=1)  # for what one rank does alone, such as encoding a corpus
 
 
 class Axis:
@@ -75,6 +79,7 @@ class Mesh:
         self.world = pipeline * data * tensor
         self._axes = {name: Axis(name, size) for name, size in sizes.items()}
         self._device_mesh: DeviceMesh | None = None
+        self._control: dist.ProcessGroup | None = None
         self._owns = False  # whether this object made the process group
 
     def __repr__(self) -> str:
@@ -102,11 +107,34 @@ class Mesh:
             raise RunError(f"{self} has no device mesh before it is started: call Mesh.start first")
         return self._device_mesh["data"]
 
+    @property
+    def control(self) -> dist.ProcessGroup:
+        """All ranks, for what they tell each other on the CPU; all of them have to ask for it at the same time."""
+        if self._device_mesh is None:
+            raise RunError(f"{self} has no groups before it is started: call Mesh.start first")
+        if self._control is None:
+            self._control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        return self._control
+
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Of the ranks of each machine the first is in the block alone, then the others: they find what it prepared."""
+        if self.world == 1:
+            yield
+            return
+        group = self.control
+        first = int(os.environ.get("LOCAL_RANK", self.rank)) == 0
+        if not first:
+            dist.barrier(group)
+        yield
+        if first:
+            dist.barrier(group)
+
     def start(self, place: torch.device, timeout: float = TIMEOUT) -> torch.device:
         """Joins the other ranks, with NCCL on GPUs and gloo on CPUs; the device of this rank.
 
         `timeout` is in seconds. A process group that exists already is used as it is. `RunError` where the number of
-        processes is not that of the mesh.
+        processes is not that of the mesh. From here on only the first rank's progress is shown.
         """
         if not dist.is_initialized():
             if self.world == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
@@ -120,6 +148,7 @@ class Mesh:
         self._device_mesh = init_device_mesh(place.type, sizes, mesh_dim_names=AXES)
         for axis, index in zip(self._axes.values(), self._device_mesh.get_coordinate() or (), strict=True):
             axis._join(self._device_mesh.get_group(axis.name) if axis.size > 1 else None, index)
+        console.LINE.silent = not self.first
         return place
 
     def _join(self, place: torch.device, timeout: float) -> torch.device:
@@ -163,6 +192,7 @@ class Mesh:
         """Leaves the other ranks; the axes can be started again."""
         if self._owns:
             dist.destroy_process_group()
-        self._owns, self._device_mesh = False, None
+        self._owns, self._device_mesh, self._control = False, None, None
+        console.LINE.silent = False
         for axis in self._axes.values():
             axis._leave()

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import cache, console, order
+from . import blocks, cache, console, order
 from .errors import RunError
+from .mesh import Axis
 from .sources import Documents, find
 from .tokenizer import Tokenizer
 
@@ -59,14 +60,22 @@ class Tokens:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def batch(self, first: int, size: int) -> dict[str, Tensor]:
-        """Samples first..first+size-1 of the endless shuffled stream: tokens and targets, int64 [B, S]."""
-        return self._take(order.sample_ids(first, size, len(self), self.seed)[1])
+    def batch(self, first: int, size: int, data: Axis | None = None) -> dict[str, Tensor]:
+        """Samples first..first+size-1 of the endless shuffled stream: tokens and targets, int64 [B, S].
+
+        With an axis they are this rank's: each of its ranks takes the next `size` samples.
+        """
+        return self._take(order.sample_ids(blocks.first_of(first, size, data), size, len(self), self.seed)[1])
 
     def in_order(self, size: int) -> Iterator[dict[str, Tensor]]:
         """Every row once, in batches of `size`; the last may be smaller."""
         for start in range(0, len(self), size):
             yield self._take(np.arange(start, min(start + size, len(self))))
+
+    def in_blocks(self, size: int, data: Axis) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Every row once over all ranks of an axis: how many they have together, and this rank's batch."""
+        for samples, ids in blocks.in_order(len(self), size, data):
+            yield samples, self._take(ids)
 
     def _take(self, ids: order.Ids) -> dict[str, Tensor]:
         if len(self._rows) == 1:

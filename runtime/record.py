@@ -47,6 +47,7 @@ class Record:
 
     Every `every` steps one record holds their means. A run that goes on from step `start` drops what an earlier one
     had recorded beyond it. Used in a `with` statement, so that a run which stops early has its plot as well.
+    Of many ranks one `writes`; the others go through the same calls.
     """
 
     def __init__(
@@ -60,7 +61,11 @@ class Record:
         title: str = "",
         tensorboard: bool = True,
         progress: bool = True,
+        writes: bool = True,
     ) -> None:
+        self.writes = writes
+        if not writes:
+            return
         self.path = folder / "metrics.jsonl"
         self.steps, self.per_step, self.unit, self.every = steps, per_step, unit, every
         self.title, self.progress = title, progress
@@ -86,6 +91,8 @@ class Record:
 
     def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
         """Takes note of one optimizer step; `step` counts those done, so the first is 1."""
+        if not self.writes:
+            return
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         self._done += 1
@@ -122,6 +129,8 @@ class Record:
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Records means over the validation samples, just taken; the time since the last step is not training."""
+        if not self.writes:
+            return
         self._write(step, "validation", values)
         shown = "   ".join(f"{name} {value:.4f}" for name, value in values.items())
         console.LINE.note(f"step {step:>{len(str(self.steps))}}/{self.steps}   validation: {shown}")
@@ -145,6 +154,8 @@ class Record:
 
     def close(self) -> None:
         """Ends the files and draws `loss.png`; nothing when no step was recorded."""
+        if not self.writes:
+            return
         console.LINE.end()
         for file in (self._file, self._board):
             if file is not None:
@@ -165,5 +176,5 @@ class Record:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
-        if kind is KeyboardInterrupt:
+        if kind is KeyboardInterrupt and self.writes:
             console.LINE.note(f"stopped after step {self._step}; steps since the last checkpoint have to be repeated")
