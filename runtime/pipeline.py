@@ -1,0 +1,321 @@
+"""A model cut into stages on the ranks of the pipeline, and the schedule that brings micro-batches through them.
+
+    EDGES = ((pipeline.Edge((8, 256, 512)),),)      # what crosses from each stage to the next
+    STAGES = (partial(FirstStage, range(3)), partial(LastStage, range(3, 6)))
+
+    stages = pipeline.build(STAGES, "one_f_one_b", LAYOUT)      # this rank's, as modules
+    ... start values, data parallelism, optimizer over `stages` ...
+    running = pipeline.Pipeline(stages, EDGES, "one_f_one_b", ACCUMULATION, LAYOUT, place, ("loss",))
+    loss = running.step(batches, counted=counted)
+
+A stage's `forward` takes what it receives first, then the fields of the batch that it needs, by their names. It returns
+what it sends, a tensor or a tuple of them; the last stage returns its objectives by name, of which "loss" is its share
+of the step's loss: the shares of all micro-batches add up to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.pipelining import (
+    PipelineStage,
+    Schedule1F1B,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleZBVZeroBubble,
+)
+from torch.distributed.pipelining.schedules import PipelineScheduleMulti, PipelineScheduleSingle
+
+from .errors import RunError
+from .layout import Layout, local
+from .mesh import Axis
+
+Schedule = Literal["gpipe", "one_f_one_b", "interleaved", "zero_bubble", "zero_bubble_v"]
+SINGLE: Final = {"gpipe": ScheduleGPipe, "one_f_one_b": Schedule1F1B}
+SEVERAL: Final = {
+    "interleaved": ScheduleInterleaved1F1B,
+    "zero_bubble": ScheduleInterleavedZeroBubble,
+    "zero_bubble_v": ScheduleZBVZeroBubble,
+}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A tensor that goes from one stage to the next: its shape on this rank, and whether a gradient comes back."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    gradient: bool = True
+
+    def __post_init__(self) -> None:
+        if 0 in self.shape:
+            raise RunError(f"a tensor {list(self.shape)} without elements cannot cross from one stage to the next")
+
+
+Edges = Sequence[Sequence[Edge]]
+"""For each stage but the last, what it sends to the next."""
+
+
+def indices(stages: int, schedule: Schedule, axis: Axis) -> tuple[int, ...]:
+    """Numbers of the stages on this rank: round and round over the ranks, or there and back for "zero_bubble_v"."""
+    if stages % axis.size or (schedule in SINGLE and stages != axis.size):
+        raise RunError(f"{stages} stages cannot run as {schedule} on {axis.size} ranks")
+    turns = range(stages // axis.size)
+    back = schedule == "zero_bubble_v"
+    return tuple(t * axis.size + (axis.size - 1 - axis.index if back and t % 2 else axis.index) for t in turns)
+
+
+def build(stages: Sequence[Callable[[], nn.Module]], schedule: Schedule, layout: Layout) -> list[nn.Module]:
+    """This rank's stages, in their order; parameters of one name are one parameter."""
+    built = [stages[i]() for i in indices(len(stages), schedule, layout.mesh.axis("pipeline"))]
+    known: dict[str, nn.Parameter] = {}
+    for stage in built:
+        for name, parameter in list(stage.named_parameters(remove_duplicate=False)):
+            first = known.setdefault(name, parameter)
+            for owner, key in _places(stage, parameter) if first is not parameter else ():
+                setattr(owner, key, first)
+    return built
+
+
+def _places(stage: nn.Module, parameter: nn.Parameter) -> list[tuple[nn.Module, str]]:
+    return [(m, key) for m in stage.modules() for key, found in m._parameters.items() if found is parameter]
+
+
+class Pipeline:
+    """The stages of this rank with their schedule.
+
+    `objectives` are the names of what the last stage returns. `autocast` is the dtype of `torch.autocast` in forward;
+    edges have the dtypes that the stages then compute.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        edges: Edges,
+        schedule: Schedule,
+        micro_batches: int,
+        layout: Layout,
+        place: torch.device,
+        objectives: Sequence[str],
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self._axis = layout.mesh.axis("pipeline")
+        self._layout, self._place, self._objectives, self._edges = layout, place, tuple(objectives), edges
+        self._micro_batches = micro_batches
+        count = len(edges) + 1
+        own = indices(count, schedule, self._axis)
+        self._stages = [
+            _Stage(module, index, edges, place, self._axis.group, autocast)
+            for index, module in zip(own, stages, strict=True)
+        ]
+        self._last = count - 1 in own
+        self._rank_of = _ranks(count, schedule, self._axis.size)
+        self._inputs = {name for stage in self._stages for name in stage.inputs}
+        self._schedule: PipelineScheduleSingle | PipelineScheduleMulti
+        if schedule in SINGLE:
+            self._schedule = SINGLE[schedule](self._stages[0], micro_batches, _own_loss, scale_grads=False)
+        else:
+            several: list[Any] = list(self._stages)
+            self._schedule = SEVERAL[schedule](several, micro_batches, _own_loss, scale_grads=False)
+
+    def step(self, batches: Sequence[Mapping[str, Tensor]], **shared: Tensor) -> Tensor:
+        """Forward and backward of the micro-batches of a step; this rank's share of its loss.
+
+        The share is the loss where the last stage is, and 0 elsewhere: see `totals.over_stages`. `shared` goes to
+        each stage that takes it, the same for all micro-batches. Afterwards every parameter has its gradient, summed
+        over micro-batches and over the stages that hold it; the data axis is left to the caller.
+        """
+        if len(batches) != self._micro_batches:
+            raise RunError(f"the schedule is made for {self._micro_batches} micro-batches, but got {len(batches)}")
+        for stage in self._stages:
+            stage.shared = shared
+        fields: dict[str, Any] = {
+            name: torch.cat([batch[name] for batch in batches]) for name in batches[0] if name in self._inputs
+        }
+        losses: list[Tensor] = []
+        target = torch.zeros(self._micro_batches, device=self._place) if self._last else None
+        self._schedule.step(target=target, losses=losses, return_outputs=False, **fields)
+        self._sum_copies()
+        return torch.stack(losses).sum() if losses else torch.zeros((), device=self._place)
+
+    @torch.no_grad()
+    def objectives(self, **batch: Tensor) -> dict[str, Tensor]:
+        """The objectives of one batch of any size, on every rank; forward only."""
+        values: Any = None
+        for stage in self._stages:
+            index = stage.stage_index
+            received = self._receive(index, values)
+            fields = {name: batch[name] for name in stage.inputs if name in batch}
+            values = stage.run(received, fields)
+            if index < len(self._edges):
+                self._send(index, values)
+        found = torch.empty(len(self._objectives), device=self._place)
+        if self._last:
+            found.copy_(torch.stack([values[name].float() for name in self._objectives]))
+        dist.broadcast(found, group=self._axis.group, group_src=self._rank_of[-1])
+        return dict(zip(self._objectives, found.unbind(), strict=True))
+
+    def _send(self, index: int, values: tuple[Tensor, ...]) -> None:
+        """To the next stage, unless it is here; the shape first, since a last batch may be smaller."""
+        to = self._rank_of[index + 1]
+        for value in values if to != self._axis.index else ():
+            if value.ndim:
+                shape = torch.tensor(value.shape, device=self._place)
+                dist.send(shape, group=self._axis.group, group_dst=to)
+            dist.send(value, group=self._axis.group, group_dst=to)
+
+    def _receive(self, index: int, here: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if index == 0:
+            return ()
+        source = self._rank_of[index - 1]
+        if source == self._axis.index:
+            return here
+        received = []
+        for edge in self._edges[index - 1]:
+            shape = torch.zeros(len(edge.shape), dtype=torch.int64, device=self._place)
+            if edge.shape:
+                dist.recv(shape, group=self._axis.group, group_src=source)
+            value = torch.empty(shape.tolist(), dtype=edge.dtype, device=self._place)
+            dist.recv(value, group=self._axis.group, group_src=source)
+            received.append(value)
+        return tuple(received)
+
+    @torch.no_grad()
+    def _sum_copies(self) -> None:
+        """Adds up the gradients of parameters that several ranks hold: each sends its own to all others.
+
+        Summed in the order of the ranks, so that all copies get the same bits. Moves bytes * (holders - 1) per rank.
+        """
+        mine = {name: p for stage in self._stages for name, p in stage.submod.named_parameters()}
+        for name, ranks in self._layout.tied.items():
+            others = [rank for rank in dict.fromkeys(ranks) if rank != self._axis.index]
+            if name not in mine or not others:
+                continue
+            parameter = mine[name]
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            own = local(parameter.grad).contiguous()
+            parts = {rank: torch.empty_like(own) for rank in others} | {self._axis.index: own.clone()}
+            group = self._axis.group
+            moves = [dist.P2POp(dist.isend, own, group=group, group_peer=rank) for rank in others]
+            moves += [dist.P2POp(dist.irecv, parts[rank], group=group, group_peer=rank) for rank in others]
+            for work in dist.batch_isend_irecv(moves):
+                work.wait()
+            total = torch.zeros_like(own)
+            for rank in sorted(parts):
+                total += parts[rank]
+            local(parameter.grad).copy_(total)
+
+
+def _ranks(stages: int, schedule: Schedule, size: int) -> tuple[int, ...]:
+    """The pipeline rank of each stage."""
+    back = schedule == "zero_bubble_v"
+    return tuple(size - 1 - s % size if back and s // size % 2 else s % size for s in range(stages))
+
+
+def _own_loss(output: Tensor, _target: Tensor) -> Tensor:
+    """The last stage has computed the loss itself."""
+    return output
+
+
+class _Stage(PipelineStage):
+    """A stage for torch's schedules: picks its inputs, computes in the right precision, checks what it sends."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        index: int,
+        edges: Edges,
+        place: torch.device,
+        group: dist.ProcessGroup,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self._receives = edges[index - 1] if index else ()
+        self._sends = edges[index] if index < len(edges) else ()
+        self._autocast = autocast
+        names = list(inspect.signature(module.forward).parameters)
+        self.inputs = tuple(names[len(self._receives) :])
+        self.shared: Mapping[str, Tensor] = {}
+        super().__init__(
+            module,
+            index,
+            len(edges) + 1,
+            place,
+            input_args=_examples(self._receives),
+            output_args=_examples(self._sends or (Edge(()),)),
+            group=group,
+        )
+
+    def forward_maybe_with_nosync(self, *received: Tensor, **fields: Tensor) -> Any:
+        """What torch's schedules call for each micro-batch."""
+        fields = {name: field for name, field in fields.items() if name in self.inputs}
+        shared = {name: value for name, value in self.shared.items() if name in self.inputs}
+        values = self.run(received, {**fields, **shared})
+        if not self._sends:
+            values = (values["loss"],)
+        values = _joined(values, received)
+        return values if self._sends else values[0]
+
+    def run(self, received: tuple[Tensor, ...], fields: Mapping[str, Tensor]) -> Any:
+        """Forward of the module; a tuple that matches the edges, or the objectives of the last stage."""
+        with self._precision():
+            values = self.submod(*received, **fields)
+        if not self._sends:
+            return values
+        values = values if isinstance(values, tuple) else (values,)
+        for number, (value, edge) in enumerate(zip(values, self._sends, strict=True)):
+            if value.dtype != edge.dtype or value.shape[1:] != edge.shape[1:]:
+                raise RunError(
+                    f"stage {self.stage_index} makes {_shown(value.shape, value.dtype)} as value {number}, but "
+                    f"{_shown(edge.shape, edge.dtype)} is what stage {self.stage_index + 1} expects"
+                )
+        return tuple(value.contiguous() for value in values)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext()
+
+
+def _shown(shape: Iterable[int], dtype: torch.dtype) -> str:
+    return f"{list(shape)} {str(dtype).removeprefix('torch.')}"
+
+
+def _examples(edges: Sequence[Edge]) -> tuple[Tensor, ...]:
+    """What torch reads shapes, dtypes and `requires_grad` from."""
+    return tuple(torch.empty(e.shape, dtype=e.dtype, device="meta", requires_grad=e.gradient) for e in edges)
+
+
+def _joined(values: tuple[Tensor, ...], received: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The same values, each of them by one last node that depends on all that was received.
+
+    Zero bubble splits backward where paths from parameters meet those from received values; a parameter whose path
+    meets none, such as an embedding that starts another tower, would get no gradient. They meet here. The values are
+    also no views, which torch needs to let go of a graph in place.
+    """
+    moving = [i for i, value in enumerate(values) if value.requires_grad]
+    if not moving:
+        return values
+    sources = [value for value in received if value.requires_grad]
+    made = _Join.apply(len(moving), *(values[i] for i in moving), *sources)  # type: ignore[no-untyped-call]
+    kept = dict(zip(moving, made, strict=True))
+    return tuple(kept.get(i, value) for i, value in enumerate(values))
+
+
+class _Join(torch.autograd.Function):
+    """The first `count` tensors, unchanged; the gradient of the others is none."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.others = len(tensors) - count
+        return tuple(tensor.detach() for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *gradients, *[None] * ctx.others
