@@ -6,11 +6,11 @@
     stages = pipeline.build(STAGES, "one_f_one_b", LAYOUT)      # this rank's, as modules
     ... start values, data parallelism, optimizer over `stages` ...
     running = pipeline.Pipeline(stages, EDGES, "one_f_one_b", ACCUMULATION, LAYOUT, place, ("loss",))
-    loss = running.step(batches, counted=counted)
+    loss = running.step(batches)
 
 A stage's `forward` takes what it receives first, then the fields of the batch that it needs, by their names. It returns
-what it sends, a tensor or a tuple of them; the last stage returns its objectives by name, of which "loss" is its share
-of the step's loss: the shares of all micro-batches add up to it.
+what it sends, a tensor or a tuple of them; the last stage returns its objectives by name. The loss of a step is the
+mean of "loss" over its micro-batches.
 """
 
 from __future__ import annotations
@@ -126,17 +126,15 @@ class Pipeline:
             several: list[Any] = list(self._stages)
             self._schedule = SEVERAL[schedule](several, micro_batches, _own_loss, scale_grads=False)
 
-    def step(self, batches: Sequence[Mapping[str, Tensor]], **shared: Tensor) -> Tensor:
+    def step(self, batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Forward and backward of the micro-batches of a step; this rank's share of its loss.
 
-        The share is the loss where the last stage is, and 0 elsewhere: see `totals.over_stages`. `shared` goes to
-        each stage that takes it, the same for all micro-batches. Afterwards every parameter has its gradient, summed
-        over micro-batches and over the stages that hold it; the data axis is left to the caller.
+        The share is the loss where the last stage is, and 0 elsewhere: see `totals.over_stages`. Afterwards every
+        parameter has its gradient, from all micro-batches and all stages that hold it; the data axis is left to the
+        caller.
         """
         if len(batches) != self._micro_batches:
             raise RunError(f"the schedule is made for {self._micro_batches} micro-batches, but got {len(batches)}")
-        for stage in self._stages:
-            stage.shared = shared
         fields: dict[str, Any] = {
             name: torch.cat([batch[name] for batch in batches]) for name in batches[0] if name in self._inputs
         }
@@ -243,7 +241,6 @@ class _Stage(PipelineStage):
         self._autocast = autocast
         names = list(inspect.signature(module.forward).parameters)
         self.inputs = tuple(names[len(self._receives) :])
-        self.shared: Mapping[str, Tensor] = {}
         super().__init__(
             module,
             index,
@@ -257,10 +254,9 @@ class _Stage(PipelineStage):
     def forward_maybe_with_nosync(self, *received: Tensor, **fields: Tensor) -> Any:
         """What torch's schedules call for each micro-batch."""
         fields = {name: field for name, field in fields.items() if name in self.inputs}
-        shared = {name: value for name, value in self.shared.items() if name in self.inputs}
-        values = self.run(received, {**fields, **shared})
+        values = self.run(received, fields)
         if not self._sends:
-            values = (values["loss"],)
+            values = (values["loss"] / self.chunks,)
         values = _joined(values, received)
         return values if self._sends else values[0]
 

@@ -28,6 +28,7 @@ from . import ranks
 
 CPU = torch.device("cpu")
 VOCAB, WIDTH, SAMPLES, LENGTH, PARTS = 11, 8, 4, 6, 8
+COUNTED = SAMPLES * LENGTH  # targets of a micro-batch, over the data axis
 NAMES = ("loss", "first_loss", "second_loss", "hits")
 INITIAL = {"normal(0.5)": ("embedding.weight", "other.weight", "layers.*.weight")}
 X, LOSS = Edge((SAMPLES, LENGTH, WIDTH)), Edge(())
@@ -50,9 +51,9 @@ class Second(nn.Module):
         super().__init__()
         self.layers = nn.ModuleDict({"1": nn.Linear(WIDTH, WIDTH, bias=False)})
 
-    def forward(self, x: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.layers["1"](x).tanh()
-        return x, y.transpose(0, 1).contiguous().transpose(0, 1), y.pow(2).sum() / counted
+        return x, y.transpose(0, 1).contiguous().transpose(0, 1), y.pow(2).sum() / COUNTED
 
 
 class Third(nn.Module):
@@ -73,12 +74,10 @@ class Fourth(nn.Module):
         self.embedding = nn.Embedding(VOCAB, WIDTH)
         self.layers = nn.ModuleDict({"3": nn.Linear(WIDTH, WIDTH, bias=False)})
 
-    def forward(
-        self, x: Tensor, y: Tensor, other: Tensor, first: Tensor, targets: Tensor, counted: Tensor
-    ) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, y: Tensor, other: Tensor, first: Tensor, targets: Tensor) -> dict[str, Tensor]:
         logits = F.linear(self.layers["3"](x + y).tanh() * other, self.embedding.weight)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / counted
-        hits = (logits.argmax(-1) == targets).sum() / counted
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / COUNTED
+        hits = (logits.argmax(-1) == targets).sum() / COUNTED
         return {"loss": loss + 0.3 * first, "first_loss": first, "second_loss": loss, "hits": hits}
 
 
@@ -89,8 +88,8 @@ class FirstHalf(nn.Module):
         self.embedding, self.parts = first.embedding, (first, second)
         self.layers = nn.ModuleDict({**first.layers, **second.layers})
 
-    def forward(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.parts[1](self.parts[0](tokens), counted)
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.parts[1](self.parts[0](tokens))
 
 
 class SecondHalf(nn.Module):
@@ -100,10 +99,8 @@ class SecondHalf(nn.Module):
         self.embedding, self.other, self.parts = fourth.embedding, third.other, (third, fourth)
         self.layers = nn.ModuleDict({**third.layers, **fourth.layers})
 
-    def forward(
-        self, x: Tensor, y: Tensor, loss: Tensor, tokens: Tensor, targets: Tensor, counted: Tensor
-    ) -> dict[str, Tensor]:
-        return self.parts[1](*self.parts[0](x, y, loss, tokens), targets, counted)
+    def forward(self, x: Tensor, y: Tensor, loss: Tensor, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return self.parts[1](*self.parts[0](x, y, loss, tokens), targets)
 
 
 class Whole(nn.Module):
@@ -116,9 +113,9 @@ class Whole(nn.Module):
         self.layers = nn.ModuleDict({**first.layers, **second.layers})
         second.parts[1].embedding = self.embedding
 
-    def forward(self, tokens: Tensor, targets: Tensor, counted: Tensor) -> dict[str, Tensor]:
+    def forward(self, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
         first, second = self.halves
-        return second(*first(tokens, counted), tokens, targets, counted)
+        return second(*first(tokens), tokens, targets)
 
 
 FOUR = (First, Second, Third, Fourth)
@@ -152,8 +149,7 @@ def trained(depth: int, stages: int, schedule: Any, data: int = 1, shard: str = 
     losses, norms, first, seen = [], [], {}, watched(running)
     for step in range(steps):
         batches = [block(batch(step, part), index, data) for part in range(PARTS)]
-        counted = totals.counted((each["targets"] for each in batches), layout)
-        loss = running.step(batches, counted=counted)
+        loss = running.step(batches)
         gradients.finish()
         if step == 0:
             first = {name: whole(p.grad) for name, p in named_parameters(parts)}
@@ -161,7 +157,7 @@ def trained(depth: int, stages: int, schedule: Any, data: int = 1, shard: str = 
         updates.step()
         updates.zero_grad()
         losses.append(totals.over_stages(loss, layout).item())
-    found = running.objectives(**block(batch(9, 0, 2 * data), index, data), counted=torch.tensor(2.0 * data * LENGTH))
+    found = running.objectives(**block(batch(9, 0, 2 * data), index, data))
     after = {name: value.item() for name, value in found.items()}
     weights = {name: whole(p) for name, p in named_parameters(parts)}
     mesh.stop()
@@ -193,8 +189,7 @@ def one_process() -> dict[str, Any]:
     updates = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.1, foreach=False)
     losses, norms, first = [], [], {}
     for step in range(2):
-        total = torch.tensor(float(PARTS * SAMPLES * LENGTH))
-        loss = sum(model(**batch(step, part), counted=total)["loss"] for part in range(PARTS))
+        loss = sum(model(**batch(step, part))["loss"] for part in range(PARTS)) / PARTS
         loss.backward()
         if step == 0:
             first = {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -214,7 +209,7 @@ CASES = [
 def compare(found: list[Any], want: dict[str, Any], data: int = 1) -> None:
     weights = dict(want["model"].named_parameters())
     fields = batch(9, 0, 2 * data)
-    after = want["model"](**fields, counted=torch.tensor(2.0 * data * LENGTH))
+    after = want["model"](**fields)
     seen = set()
     for rank in found:
         assert rank["losses"] == pytest.approx(want["losses"], rel=1e-5)
@@ -270,7 +265,7 @@ def wrong(edge: Edge) -> str:
     said = ""
     if mesh.axis("pipeline").index == 0:  # the other would wait for what never comes
         with pytest.raises(RunError) as found:
-            running._stages[0].run((), {"tokens": batch(0, 0)["tokens"], "counted": torch.ones(())})
+            running._stages[0].run((), {"tokens": batch(0, 0)["tokens"]})
         said = str(found.value)
     mesh.stop()
     return said
