@@ -81,7 +81,8 @@ value on the first rank and puts zeros elsewhere, so that the ranks' sum is the 
 class Move:
     """A collective inside an op, such as the maximum and the sum of a cross entropy over a split vocabulary.
 
-    `forward` and `backward` count the fp32 numbers that one rank hands to it.
+    `kind` is what is called forward, with as many fp32 numbers on each rank as `forward` says; `backward` those of the
+    backward pass, which calls a reduce-scatter for an all-gather (that many of the result), else the same.
     """
 
     kind: str

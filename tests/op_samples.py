@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,13 +160,13 @@ SAMPLES: tuple[Sample, ...] = (
 class Trial:
     """A sample made concrete: its node, module, real inputs, and the emitted expression."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, sizes: Mapping[str, int] = SIZES) -> None:
         torch.manual_seed(0)
-        self.sample, self.op = sample, OPS[sample.op]
+        self.sample, self.op, self.sizes = sample, OPS[sample.op], sizes
         parsed = [_parse(text) for text in sample.inputs]
         self.names = tuple(name for name, *_ in parsed)
         self.types = tuple(Tensor(shape, kind) for _, shape, kind, _ in parsed)
-        self.values = tuple(_value(shape, kind, extra, sample) for _, shape, kind, extra in parsed)
+        self.values = tuple(_value(actual(shape, sizes), kind, extra, sample) for _, shape, kind, extra in parsed)
         self.attrs = complete(self.op, sample.attrs)
         self.inferred = infer(self.op, self.names, self.types, self.attrs)
         refs = tuple((f"input_{i}", 0) for i in range(len(parsed)))
@@ -194,7 +194,7 @@ class Trial:
         scope: dict[str, Any] = {"torch": torch, "nn": nn}
         scope |= {name: {"F": F, "layers": layers}[name] for name in self.op.imports}
         exec(f"def forward(self, B, S, {', '.join(named)}):\n    return {self.expression()}", scope)
-        return scope["forward"], (holder, SIZES["B"], SIZES["S"], *named.values())
+        return scope["forward"], (holder, self.sizes["B"], self.sizes["S"], *named.values())
 
     def run(self) -> tuple[torch.Tensor, ...]:
         forward, arguments = self.function()
@@ -217,8 +217,8 @@ def infer(op: Op, names: tuple[str, ...], types: tuple[Tensor, ...], attrs: dict
     return op.infer(dict(zip(names, types, strict=True)), attrs)
 
 
-def actual(dims: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(substitute(dim, SIZES) for dim in dims)  # type: ignore[misc]
+def actual(dims: tuple[Any, ...], sizes: Mapping[str, int] = SIZES) -> tuple[int, ...]:
+    return tuple(substitute(dim, sizes) for dim in dims)  # type: ignore[misc]
 
 
 def _parse(text: str) -> tuple[str, tuple[Any, ...], Any, str]:
@@ -232,8 +232,7 @@ def _parse(text: str) -> tuple[str, tuple[Any, ...], Any, str]:
     return name, shape, kind, limit or special
 
 
-def _value(shape: tuple[Any, ...], kind: str, extra: str, sample: Sample) -> torch.Tensor:
-    sizes = actual(shape)
+def _value(sizes: tuple[int, ...], kind: str, extra: str, sample: Sample) -> torch.Tensor:
     if extra == "order":
         return torch.randperm(sizes[0])
     if extra == "sizes":

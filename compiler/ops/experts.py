@@ -157,8 +157,15 @@ def _expert_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     return 2 * node.outputs[0].elements * inputs[0].shape[-1]
 
 
-_OWN_ROWS = Row((shard(0), PARTIAL), (REPLICATED,), (shard(0),))
-"""Rows of this rank's samples, with the number of them per expert."""
+def _expert_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
+    """Features of either side; or the rows of this rank's samples, with the number of them per expert."""
+    own = Row((shard(0), PARTIAL), (REPLICATED,), (shard(0),))
+    return Sharding((".i", "."), (".oi",), (".o",), "i", ((0,),), (own,) if _of_samples(inputs[0]) else ())
+
+
+def _of_samples(rows: Tensor) -> bool:
+    return "B" in symbols(rows.shape[0])
+
 
 EXPERT_LINEAR = Op(
     "expert_linear",
@@ -171,7 +178,7 @@ EXPERT_LINEAR = Op(
     saved=lambda node, inputs: ("rows",),
     module=_expert_module,
     imports=("layers",),
-    sharding=lambda node, inputs: Sharding((".i", "."), (".oi",), (".o",), "i", ((0,),), (_OWN_ROWS,)),
+    sharding=_expert_sharding,
     local=lambda node, sizes: {**node.attrs, "out": node.attrs["out"] // cut(node, sizes, 1)},
 )
 
@@ -187,8 +194,8 @@ def _combine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
 
 def _combine_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     weights = "." * len(inputs[2].shape)
-    own = Row((shard(0),) * 3, (), (shard(0),))
-    return Sharding((".w", ".", weights), (), (weights[:-1] + "w",), linear=((0,), (2,)), rows=(own,))
+    own = (Row((shard(0),) * 3, (), (shard(0),)),) if _of_samples(inputs[0]) else ()
+    return Sharding((".w", ".", weights), (), (weights[:-1] + "w",), linear=((0,), (2,)), rows=own)
 
 
 COMBINE = Op(

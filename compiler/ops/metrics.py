@@ -41,9 +41,9 @@ def _top_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
 
 
 def _perplexity_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
-    """It is no sum of shares: ranks with other samples tell each other their number and their losses."""
+    """It is no sum of shares: ranks with other samples add up their losses and their number."""
     sharding = class_sharding(node, inputs, 2)
-    moves = (Move("all_reduce", "samples", 1), Move("all_reduce", "samples", 1))
+    moves = (Move("all_reduce", "samples", 2),)
     dims = range(len(inputs[1].shape))
     own = tuple(Row((shard(i), shard(i)), (), (INVARIANT,), moves) for i in dims)
     return replace(sharding, sums="", rows=(*sharding.rows, *own))

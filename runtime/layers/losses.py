@@ -141,7 +141,8 @@ def contrastive(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
 
 def split_contrastive(a: Tensor, b: Tensor, scale: Tensor, axis: Axis) -> Tensor:
     """`contrastive` of the rows of all ranks: this rank's share, its rows against those of all."""
+    a, b = a.float(), b.float()
     all_a, all_b = (collectives.all_gather_both(x, axis, 0) for x in (a, b))
     labels = torch.arange(len(a), device=a.device) + axis.index * len(a)
-    rows, columns = ((scale * own @ others.T).float() for own, others in ((a, all_b), (b, all_a)))
-    return (F.cross_entropy(rows, labels) + F.cross_entropy(columns, labels)) / (2 * axis.size)
+    rows, columns = (scale * own @ others.T for own, others in ((a, all_b), (b, all_a)))
+    return (F.cross_entropy(rows.float(), labels) + F.cross_entropy(columns.float(), labels)) / (2 * axis.size)

@@ -29,10 +29,10 @@ def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, 
 def split_accuracy(
     logits: Tensor, targets: Tensor, axis: Axis, ignore: int = -100, total: Tensor | None = None
 ) -> Tensor:
-    """`accuracy` of the largest logit where each rank of `axis` has its block of the classes."""
+    """`accuracy` of the largest logit where each rank of `axis` has its block of the classes, fewer than 2**24."""
     value, index = logits.max(-1)
-    number = index + axis.index * logits.shape[-1]
-    values, numbers = (collectives.all_gather(each.unsqueeze(0), axis, 0) for each in (value, number))
+    best = torch.stack((value.float(), (index + axis.index * logits.shape[-1]).float()))
+    values, numbers = collectives.all_gather(best.unsqueeze(0), axis, 0).unbind(1)
     chosen = numbers.where(values == values.amax(0), logits.shape[-1] * axis.size).amin(0)
     hits = (chosen == targets) & (targets != ignore)
     return hits.sum() / (counted(targets, ignore) if total is None else total)
@@ -41,22 +41,21 @@ def split_accuracy(
 @torch.no_grad()
 def perplexity(logits: Tensor, targets: Tensor, *samples: Axis, ignore: int = -100) -> Tensor:
     """e to the power of the mean cross entropy; `samples` are axes whose ranks have other samples."""
-    return _over(cross_entropy(logits, targets, ignore, total=_total(targets, ignore, samples)), samples).exp()
+    count = counted(targets, ignore)
+    return _perplexity(cross_entropy(logits, targets, ignore, total=torch.ones_like(count)), count, samples)
 
 
 @torch.no_grad()
 def split_perplexity(logits: Tensor, targets: Tensor, axis: Axis, *samples: Axis, ignore: int = -100) -> Tensor:
     """`perplexity` where each rank of `axis` has its block of the classes."""
-    total = _total(targets, ignore, samples)
-    return _over(split_cross_entropy(logits, targets, axis, ignore, total=total), samples).exp()
+    count = counted(targets, ignore)
+    losses = split_cross_entropy(logits, targets, axis, ignore, total=torch.ones_like(count))
+    return _perplexity(losses, count, samples)
 
 
-def _total(targets: Tensor, ignore: int, samples: tuple[Axis, ...]) -> Tensor:
-    return _over(counted(targets, ignore), samples)
-
-
-def _over(value: Tensor, axes: tuple[Axis, ...]) -> Tensor:
-    """The sum over all ranks of some axes."""
-    for axis in axes:
-        value = collectives.all_reduce(value, axis)
-    return value
+def _perplexity(losses: Tensor, count: Tensor, samples: tuple[Axis, ...]) -> Tensor:
+    """Of the sum of losses and their number, added up over axes."""
+    sums = torch.stack((losses, count.to(losses.dtype)))
+    for axis in samples:
+        sums = collectives.all_reduce(sums, axis)
+    return (sums[0] / sums[1]).exp()
