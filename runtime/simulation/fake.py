@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -46,6 +47,8 @@ def _patches(recorder: Recorder) -> Iterator[Any]:
     """Puts the recorder in the places of torch that know what the calls themselves do not say."""
     yield mock.patch.object(FakeWork, "wait", _waited(recorder))
     yield mock.patch.object(DeviceMesh, "__init__", _real_ranks())
+    # Modules that move to a device swap tensors, which is refused to those that the fake mode remembers.
+    yield mock.patch.object(torch.utils, "weakref", SimpleNamespace(getweakrefs=lambda _: ()))
     batch = dist.batch_isend_irecv
 
     def together(ops: list[dist.P2POp]) -> list[dist.Work]:
