@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..layout import Layout
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -40,6 +42,16 @@ class StageTraffic:
     def wire(self, axis: str | None = None) -> int:
         """Bytes on the wire, of an axis or of all."""
         return sum(row.wire for row in self.rows if axis in (None, row.axis))
+
+    def amounts(self, layout: Layout) -> dict[tuple[str, str], tuple[int, int]]:
+        """Calls and bytes by axis and kind; what all ranks do is on their axis where there is only one."""
+        axes = [axis for axis in ("pipeline", "data", "tensor") if getattr(layout, axis) > 1]
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for row in self.rows:
+            axis = axes[0] if row.axis == "world" and len(axes) == 1 else row.axis
+            calls, size = found.get((axis, row.kind), (0, 0))
+            found[axis, row.kind] = (calls + row.calls, size + row.bytes)
+        return found
 
 
 def wire(kind: str, size: int, ranks: int) -> int:

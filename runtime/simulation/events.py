@@ -7,7 +7,6 @@ an all-to-all, the message of a send. NCCL's own tests count so.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -56,15 +55,6 @@ class Wait:
 Event = Call | Wait
 Record = tuple[Event, ...]
 """The events of one rank in their order; calls are numbered from 0."""
-
-
-def traffic(record: Record) -> Counter[tuple[tuple[int, ...], str, str]]:
-    """Bytes of a step by (ranks, kind, number format); what a start moves once is not counted."""
-    counted: Counter[tuple[tuple[int, ...], str, str]] = Counter()
-    for event in record:
-        if isinstance(event, Call) and not event.once and event.size:
-            counted[event.ranks, event.kind, event.dtype] += event.size
-    return counted
 
 
 def packed(record: Record) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..checkpoint import Position
 from ..errors import RunError
 from .events import Record
 from .fake import alone
+from .recorder import Recorder
 
 SHAPE = re.compile(r"(int|bool)?\[(.*)\]")
 TYPES = {"int": torch.int64, "bool": torch.bool, None: torch.float32}
@@ -41,7 +42,9 @@ class Zeros:
         plan = json.loads((folder / "plan.json").read_text("utf-8"))["plan"]
         self._sizes: dict[str, int] = plan["sizes"]
         self._inputs = [
-            (node["name"], *_shape(node["outputs"][0])) for node in plan["bodies"]["forward"]["nodes"] if node["op"] == "input"
+            (node["name"], *_shape(node["outputs"][0]))
+            for node in plan["bodies"]["forward"]["nodes"]
+            if node["op"] == "input"
         ]
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ def _shape(text: str) -> tuple[torch.dtype, list[str]]:
 def trained(folder: Path, rank: int, world: int, steps: int = 1) -> Record:
     """What one rank of the program says to the others until `steps` steps are done."""
     with alone(rank, world, folder) as recorder, _loaded(folder) as train, ExitStack() as stack:
-        for patch in _patches(train, folder, steps):
+        for patch in _patches(recorder, train, folder, steps):
             stack.enter_context(patch)
         try:
             train.train(folder / "run", steps, torch.device("cpu"))
@@ -92,7 +95,7 @@ def _loaded(folder: Path) -> Iterator[ModuleType]:
                 del sys.modules[name]
 
 
-def _patches(train: Any, folder: Path, steps: int) -> Iterator[Any]:
+def _patches(recorder: Recorder, train: Any, folder: Path, steps: int) -> Iterator[Any]:
     """Takes the place of what is no part of a step."""
     finite, done = train.guard.finite, iter(range(1, steps + 1))
 
@@ -104,14 +107,26 @@ def _patches(train: Any, folder: Path, steps: int) -> Iterator[Any]:
 
     yield mock.patch.object(train.guard, "finite", count)
     yield mock.patch.object(train, "load_data", _data(train, Zeros(folder)))
-    yield mock.patch.object(train.checkpoint.Checkpoints, "restore", lambda *_: Position())
-    yield mock.patch.object(train.checkpoint.Checkpoints, "__init__", lambda *_, **__: None)
+    yield mock.patch.object(train.checkpoint.Checkpoints, "restore", return_value=Position())
+    yield mock.patch.object(train.checkpoint.Checkpoints, "__init__", return_value=None)
     yield mock.patch.object(train.record, "Record", mock.MagicMock())
     yield mock.patch.object(torch, "compile", lambda function, *_, **__: function)
-    yield mock.patch.object(train.console.LINE, "note", lambda *_: None)
-    for name, module in sys.modules.items():
+    yield mock.patch.object(train.console.LINE, "note")
+    for name, module in list(sys.modules.items()):
         if name.endswith("runtime.initialize"):
-            yield mock.patch.object(module, "initialize", lambda *_: None)
+            yield mock.patch.object(module, "_fill")
+        elif name.endswith("runtime.replicated"):
+            yield mock.patch.object(module.Replicated, "_plan", _once(recorder, module.Replicated._plan))
+
+
+def _once(recorder: Recorder, plan: Any) -> Any:
+    """In the first step the ranks agree on which parameters get a gradient."""
+
+    def first(*args: Any) -> Any:
+        with recorder.starting():
+            return plan(*args)
+
+    return first
 
 
 def _data(train: Any, zeros: Zeros) -> Any:

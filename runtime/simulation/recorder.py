@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,6 +57,7 @@ FUNCTIONAL = {
     "broadcast_": ("broadcast", 2),
 }
 NO_VALUE = {"wait_tensor"}
+ORIGIN = re.compile(r"# (\S+\.dsk:\d+)$")
 FSDP = "_fsdp_param_group.py"
 REDUCTIONS = ("sum", "avg", "product", "min", "max", "band", "bor", "bxor")
 
@@ -139,7 +143,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         while frame is not None and not (line and module):
             code = frame.f_code
             if not line and self._folder and code.co_filename.startswith(self._folder):
-                line = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+                line = _place(code.co_filename, frame.f_lineno)
             if not module and code.co_filename.endswith(FSDP):
                 module = getattr(frame.f_locals.get("self"), "_module_fqn", None) or "the root"
             frame = frame.f_back
@@ -167,6 +171,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._once = True
         yield
         self._once = False
+
+
+@cache
+def _place(file: str, line: int) -> str:
+    """`model.py:57 (gpt.dsk:14)`: a line of the program, and that of the spec where a comment there says so."""
+    place = f"{Path(file).name}:{line}"
+    for above in range(3):
+        found = ORIGIN.search(linecache.getline(file, line - above).rstrip())
+        if found:
+            return f"{place} ({found[1]})"
+    return place
 
 
 def _one(dtype: torch.dtype) -> bool | int | float:
