@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ...dsl.spec import Spec
 from ..cluster import Machine
 from ..layout import Layout
 from ..pipeline.schedule import rank_of
+from ..pipeline.timeline import StageTime, simulate
 from . import network
 from .matmul import STREAM
 from .units import Part, Unit
+
+SIMULATED: Final = 4
+"""Micro-batches per stage that are simulated; what follows repeats."""
 
 Again = Callable[[int, Unit], tuple[float, float]]
 """Seconds, and bytes on the tensor axis, that one step of a unit on a stage costs for being computed again."""
@@ -39,7 +44,7 @@ class RankTime:
     @property
     def micro_batch(self) -> float:
         """Seconds that a micro-batch occupies the rank."""
-        return self.forward + self.backward + self.again + self.sending
+        return self.forward + self.backward + self.again
 
 
 @dataclass(frozen=True)
@@ -55,20 +60,44 @@ class StepTime:
 
 
 def step_time(
-    parts: tuple[Part, ...], layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again
-) -> StepTime:
-    """The step of a cut model: pipeline, then what the data axis adds, then the optimizer."""
-    ranks = tuple(
-        _rank(_held(parts, rank, layout), layout, spec, machine, micro_batches, again)
-        for rank in range(layout.pipeline)
-    )
+    parts: Sequence[Part], layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again,
+    exact: bool = True,
+) -> StepTime:  # fmt: skip
+    """The step of a cut model: pipeline, then what the data axis adds, then the optimizer.
+
+    `exact` runs the schedule; otherwise its bubble is that of a closed form, for a search over thousands of layouts.
+    """
+    held = [_held(parts, rank, layout) for rank in range(layout.pipeline)]
+    ranks = tuple(_rank(stages, layout, spec, machine, micro_batches, again) for stages in held)
     busiest = max(ranks, key=lambda rank: rank.micro_batch)
     busy = busiest.micro_batch * micro_batches
-    idle = _idle(ranks, busiest, layout)
+    if exact and layout.pipeline > 1:
+        times = [_stage(stage, part, layout, machine, again) for stage, part in enumerate(parts)]
+        idle = max(0.0, pipeline_seconds(layout, micro_batches, times) - busy)
+    else:
+        idle = _idle(ranks, busiest, layout, micro_batches)
     exposed = max(rank.exposed for rank in ranks)
     optimizer = max(rank.optimizer for rank in ranks)
     seconds = busy + idle + exposed + optimizer
     return StepTime(ranks, seconds, busy, idle / seconds, exposed, optimizer)
+
+
+def pipeline_seconds(layout: Layout, micro_batches: int, times: Sequence[StageTime]) -> float:
+    """Seconds of all micro-batches. Beyond a few rounds of the pipeline each further one takes as long as the last."""
+    rounds = micro_batches // layout.pipeline
+    if rounds <= SIMULATED:
+        return simulate(layout, micro_batches, times).duration
+    most = micro_batches - (rounds - SIMULATED) * layout.pipeline
+    last, before = (simulate(layout, count, times).duration for count in (most, most - layout.pipeline))
+    return last + (rounds - SIMULATED) * (last - before)
+
+
+def _stage(stage: int, part: Part, layout: Layout, machine: Machine, again: Again) -> StageTime:
+    """Backward in halves: what is computed again and everything but half the products goes with the inputs."""
+    forward = sum(unit.forward * count for unit, count in part.pieces)
+    backward = sum((unit.backward + again(stage, unit)[0]) * count for unit, count in part.pieces)
+    weight = sum(unit.work.products[1] / 2 * count for unit, count in part.pieces)
+    return StageTime(forward, backward - weight, weight, network.send(part.edge, layout, machine))
 
 
 def _held(parts: Sequence[Part], rank: int, layout: Layout) -> Stages:
@@ -110,16 +139,22 @@ def _sending(stages: Stages, layout: Layout, machine: Machine) -> tuple[float, f
     return seconds, handed
 
 
-def _idle(ranks: tuple[RankTime, ...], busiest: RankTime, layout: Layout) -> float:
-    """Seconds in which the slowest rank has nothing to do: the pipeline fills and empties.
+def _idle(ranks: Sequence[RankTime], busiest: RankTime, layout: Layout, micro_batches: int) -> float:
+    """Seconds in which the slowest rank has nothing to do, in closed form.
 
-    1F1B and GPipe: one micro-batch of each other rank; interleaved: 1/chunks of it (Narayanan et al. 2021, section
-    2.2); zero-bubble: the gradients of parameters, half of backward, fill the rest (Qi et al. 2023, ZB-H1).
+    The pipeline fills and empties: one micro-batch of each other rank for 1F1B and GPipe, 1/chunks of it interleaved
+    (Narayanan et al. 2021, section 2.2); with zero bubbles the gradients of parameters, half of backward, fill the
+    rest (Qi et al. 2023, ZB-H1). A rank of 1F1B has no more micro-batches in flight than there are stages behind it,
+    so each waits for a message there and back; a deeper queue hides that.
     """
+    if layout.pipeline == 1:
+        return 0.0
     others = [rank for rank in ranks if rank is not busiest]
+    sending = max(rank.sending for rank in ranks)
+    waits = micro_batches * sending if layout.schedule == "one_f_one_b" else 0.0
     if layout.schedule == "zero_bubble":
         return sum(rank.forward + rank.again + rank.sending for rank in others) / layout.chunks
-    return sum(rank.micro_batch for rank in others) / layout.chunks
+    return waits + sum(rank.micro_batch + rank.sending for rank in others) / layout.chunks
 
 
 def _data(
