@@ -28,8 +28,8 @@ class Machine:
     """One accelerator and what joins it to the others. All rates are per second, per accelerator and direction.
 
     `peaks` are dense operations by format, from datasheets; a format that is absent runs as fp32. `sustained` is the
-    share of the peak that the best matrix product reaches, `attention` that of fused attention (docs/accuracy.md has
-    the sources). `memory` is None where nothing says how much there is: then nothing is refused for want of it.
+    share of the peak that large matrix products reach (`sustained_fp8` in fp8), `attention` that of fused attention
+    (docs/accuracy.md has the sources). `memory` is None where nothing says how much there is: then nothing is refused for want of it.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Machine:
     per_node: int = 8
     nodes: int = 1
     sustained: float = 0.8
+    sustained_fp8: float = 0.7
     attention: float = 0.5
     units: int = 1
     launch: float = 4e-6
@@ -58,38 +59,52 @@ _NETWORK_LATENCY = 5e-6
 
 def _part(
     name: str, peaks: str, memory: int, bandwidth: float, node_link: float, network: float,
-    sustained: float, attention: float, units: int,
+    sustained: float, sustained_fp8: float, attention: float, units: int,
 ) -> Machine:  # fmt: skip
     """A part from its datasheet: memory in bytes, bandwidths in GB/s, `peaks` in teraflops as "bf16=312 fp32=19.5"."""
     rates = {word.split("=")[0]: float(word.split("=")[1]) * TERA for word in peaks.split()}
     inside, outside = Link(node_link * GB, _NODE_LATENCY), Link(network * GB, _NETWORK_LATENCY)
     return Machine(
-        name, rates, memory, bandwidth * GB, inside, outside, sustained=sustained, attention=attention, units=units
+        name,
+        rates,
+        memory,
+        bandwidth * GB,
+        inside,
+        outside,
+        sustained=sustained,
+        sustained_fp8=sustained_fp8,
+        attention=attention,
+        units=units,
     )
 
 
 _AMPERE = "fp32=19.5 tf32=156 bf16=312 fp16=312"
 _HOPPER = "fp32=67 tf32=494.7 bf16=989.4 fp16=989.4 fp8=1978.9"
 
-# Peaks, memory, memory bandwidth and links: the makers' datasheets (links: half of the two-way figure). Network: one
-# adapter per accelerator of the usual node of that generation. `sustained`: the measured best matrix product, from the
-# table of maximum achievable matmul FLOPS of stas00/ml-engineering, compute/accelerator/README.md; where that has none,
-# the 80 % of its neighbours. `attention`: Dao 2023 (FlashAttention-2: 50-73 % of an A100, and 35 % of an H100 by
-# Shah et al. 2024); parts without a figure take that of the A100. `units`: processors that share out the tiles.
+# Peaks, memory bandwidth and links: the makers' datasheets (links: half of the two-way figure); memory as the devices
+# report it. Network: one adapter per accelerator of the usual node of that generation.
+# `sustained`: Hopper and MI300X at the shapes of training (720 of 989.5, 620 of 1,307; in fp8 1,280 of 1,979 and 990 of
+# 2,615 TFLOPS: SemiAnalysis, "MI300X vs H100 vs H200 Benchmark Part 1", 2024); A100 and B200 the best shape of the table
+# of maximum achievable matmul FLOPS (stas00/ml-engineering, compute/accelerator/README.md); the others, of which there is
+# no figure, 80 %. `attention`: Dao 2023 (50 to 73 % of an A100); on Hopper the same kernel reaches 35 % (Shah et al. 2024).
+# `units`: processors that share out the tiles.
 PRESETS: Final[dict[str, Machine]] = {
-    "A100-40GB": _part("A100-40GB", _AMPERE, 40 * GIB, 1555, 300, 25, 0.869, 0.6, 108),
-    "A100-80GB": _part("A100-80GB", _AMPERE, 80 * GIB, 2039, 300, 25, 0.869, 0.6, 108),
-    "H100": _part("H100", _HOPPER, 80 * GIB, 3350, 450, 50, 0.803, 0.35, 132),
-    "H200": _part("H200", _HOPPER, 141 * GB, 4800, 450, 50, 0.803, 0.35, 132),
-    "B200": _part("B200", "fp32=75 tf32=1125 bf16=2250 fp16=2250 fp8=4500", 180 * GB, 7700, 900, 50, 0.776, 0.35, 148),
-    "L40S": _part("L40S", "fp32=91.6 tf32=183 bf16=362 fp16=362 fp8=733", 48 * GB, 864, 32, 12.5, 0.8, 0.5, 142),
-    "V100": _part("V100", "fp32=15.7 fp16=125", 32 * GIB, 900, 150, 12.5, 0.8, 0.5, 80),
-    # A rank is one of the two dies of the part.
-    "MI250X": _part("MI250X", "fp32=23.9 bf16=191.5 fp16=191.5", 64 * GIB, 1638, 100, 12.5, 0.7, 0.35, 110),
-    "MI300X": _part(
-        "MI300X", "fp32=163.4 tf32=653.7 bf16=1307.4 fp16=1307.4 fp8=2614.9", 192 * GB, 5300, 448, 50, 0.514, 0.3, 304
+    "A100-40GB": _part("A100-40GB", _AMPERE, 40 * GIB, 1555, 300, 25, 0.869, 0.7, 0.6, 108),
+    "A100-80GB": _part("A100-80GB", _AMPERE, 80 * GIB, 2039, 300, 25, 0.869, 0.7, 0.6, 108),
+    "H100": _part("H100", _HOPPER, 80 * GIB, 3350, 450, 50, 0.728, 0.647, 0.35, 132),
+    "H200": _part("H200", _HOPPER, 140 * GIB, 4800, 450, 50, 0.728, 0.647, 0.35, 132),
+    "B200": _part(
+        "B200", "fp32=75 tf32=1125 bf16=2250 fp16=2250 fp8=4500", 179 * GIB, 7700, 900, 50, 0.776, 0.763, 0.35, 148
     ),
-}
+    "L40S": _part("L40S", "fp32=91.6 tf32=183 bf16=362 fp16=362 fp8=733", 45 * GIB, 864, 32, 12.5, 0.8, 0.7, 0.5, 142),
+    "V100": _part("V100", "fp32=15.7 fp16=125", 32 * GIB, 900, 150, 6.25, 0.8, 0.7, 0.5, 80),
+    # A rank is one of the two dies of the part.
+    "MI250X": _part("MI250X", "fp32=23.9 bf16=191.5 fp16=191.5", 64 * GIB, 1638, 100, 12.5, 0.7, 0.7, 0.35, 110),
+    "MI300X": _part(
+        "MI300X", "fp32=163.4 tf32=653.7 bf16=1307.4 fp16=1307.4 fp8=2614.9",
+        192 * GIB, 5300, 448, 50, 0.474, 0.379, 0.3, 304,
+    ),
+}  # fmt: skip
 
 CPU: Final = Machine(
     "CPU", {"fp32": 0.1 * TERA}, None, 20 * GB, Link(4 * GB, 2e-5), Link(1.25 * GB, 5e-5), per_node=1, launch=2e-6

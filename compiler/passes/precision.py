@@ -24,7 +24,7 @@ def precision(plan: Plan, spec: Spec) -> Plan:
 
     A body called with several formats keeps the widest of each value, which bounds its memory from above.
     """
-    low = spec.precision.compute if spec.precision.compute in ("bf16", "fp16") else "fp32"
+    low = {"bf16": "bf16", "fp16": "fp16", "fp8": "bf16"}.get(spec.precision.compute, "fp32")
     chosen: Chosen = {}
     _run(plan, "forward", (), low, chosen)
     return plan.rewrite(lambda body, node: replace(node, dtypes=chosen[body, node.name]))

@@ -55,7 +55,8 @@ def seconds(product: Product, machine: Machine) -> float:
     """
     if not product.flops:
         return 0.0
-    rate = machine.peak(product.dtype) * machine.sustained
+    sustained = machine.sustained_fp8 if product.dtype == "fp8" else machine.sustained
+    rate = machine.peak(product.dtype) * sustained
     return max(
         product.flops / (rate * efficiency(product, machine)),
         product.moved / (machine.bandwidth * STREAM),

@@ -38,29 +38,42 @@ def group(layout: Layout, axis: str, machine: Machine) -> Group:
     return Group(size, max(1, min(size, machine.per_node // stride)))
 
 
-def all_gather(amount: float, ranks: Group, machine: Machine) -> float:
-    """Seconds to gather `amount` bytes (the whole) on every rank; a reduce-scatter takes as long.
+def all_gather(amount: float, ranks: Group, machine: Machine, calls: int = 1) -> float:
+    """Seconds to gather `amount` bytes (the whole, in so many calls) on every rank; a reduce-scatter takes as long.
 
-    In a ring every rank sends (n - 1)/n of the whole. Between nodes each of the `inside` ranks of a node drives its
-    own adapter, and the adapters share the bytes that leave the node.
+    In a ring every rank sends (n - 1)/n of the whole in n - 1 hops. Between nodes each of the `inside` ranks of a node
+    drives its own adapter, and the adapters share the bytes that leave the node.
     """
     if ranks.size == 1 or not amount:
         return 0.0
+    between = ranks.nodes if ranks.nodes > 1 else 0
+    hops = between * machine.network.latency + (ranks.size - 1 - between) * machine.node_link.latency
+    return _ring(amount, ranks, machine) + calls * max(0.0, hops)
+
+
+def _ring(amount: float, ranks: Group, machine: Machine) -> float:
     share = (ranks.size - 1) / ranks.size
-    within = share * amount / (machine.node_link.bandwidth * NODE_SHARE)
+    within = share * amount / (machine.node_link.bandwidth * NODE_SHARE) if ranks.inside > 1 else 0.0
     if ranks.nodes == 1:
-        return within + (ranks.size - 1) * machine.node_link.latency
-    between = share * amount / (machine.network.bandwidth * NETWORK_SHARE * ranks.inside)
+        return within
+    return max(within, share * amount / (machine.network.bandwidth * NETWORK_SHARE * ranks.inside))
+
+
+def all_reduce(amount: float, ranks: Group, machine: Machine, calls: int = 1) -> float:
+    """Seconds to add up `amount` bytes over the ranks: a reduce-scatter and an all-gather.
+
+    Between nodes the hops are those of a tree where that has fewer (NCCL takes the faster of both).
+    """
+    if ranks.size == 1 or not amount:
+        return 0.0
+    ring = 2 * all_gather(amount, ranks, machine, calls)
+    if ranks.nodes == 1:
+        return ring
     hops = (ranks.inside - 1) * machine.node_link.latency + log2(ranks.nodes) * machine.network.latency
-    return max(within, between) + hops
+    return min(ring, 2 * (_ring(amount, ranks, machine) + calls * hops))
 
 
-def all_reduce(amount: float, ranks: Group, machine: Machine) -> float:
-    """Seconds to add up `amount` bytes over the ranks: a reduce-scatter and an all-gather."""
-    return 2 * all_gather(amount, ranks, machine)
-
-
-def all_to_all(amount: float, ranks: Group, machine: Machine) -> float:
+def all_to_all(amount: float, ranks: Group, machine: Machine, calls: int = 1) -> float:
     """Seconds to exchange the parts of `amount` bytes that each rank holds."""
     if ranks.size == 1 or not amount:
         return 0.0
@@ -68,7 +81,7 @@ def all_to_all(amount: float, ranks: Group, machine: Machine) -> float:
     staying = amount * (ranks.inside - 1) / ranks.size
     within = staying / (machine.node_link.bandwidth * NODE_SHARE)
     between = leaving / (machine.network.bandwidth * NETWORK_SHARE)
-    return max(within, between) + log2(ranks.size) * machine.network.latency
+    return max(within, between) + calls * log2(ranks.size) * machine.network.latency
 
 
 def send(amount: float, layout: Layout, machine: Machine) -> float:

@@ -15,6 +15,10 @@ from . import network
 from .matmul import STREAM
 from .units import Part, Unit
 
+BUCKET: Final = 25 * (1 << 20)
+"""Bytes that DistributedDataParallel adds up at a time."""
+CHANNELS: Final = 24
+"""Processors that a collective of NCCL occupies, of `Machine.units`: its channels over NVLink."""
 SIMULATED: Final = 4
 """Micro-batches per stage that are simulated; what follows repeats."""
 
@@ -166,31 +170,45 @@ def _data(
     Gradients are fp32. Without sharding they are added up once, in the backward pass of the last micro-batch. With
     `optimizer` they are reduce-scattered once and the parameters gathered once; with `gradients` they are
     reduce-scattered in every micro-batch; with `parameters` these are gathered in both passes of every micro-batch.
+    What is gathered or scattered is copied into and out of a buffer (FSDP2), which nothing hides.
     """
     if layout.data == 1:
         return 0.0, 0.0, 0.0
     ranks = network.group(layout, "data", machine)
     low = 2 if spec.precision.compute in ("bf16", "fp16", "fp8") else 4
-    reduce = network.all_gather(4 * parameters, ranks, machine)
-    gather = network.all_gather(low * parameters, ranks, machine)
-    share = (layout.data - 1) / layout.data * parameters
     pieces = max(1, sum(count for _, part in stages for _, count in part.pieces))
-    hides = spec.communication.overlap
+    share = (layout.data - 1) / layout.data * parameters
+    hidden = _Hidden(machine, pieces, spec.communication.overlap)
     if layout.shard == "none":
-        return 2 * reduce, _exposed(2 * reduce, backward, pieces, hides), 8 * share
-    if layout.shard == "optimizer":
-        exposed = _exposed(reduce, backward, pieces, hides) + _exposed(gather, forward, pieces, hides)
-        return reduce + gather, exposed, (4 + low) * share
-    if layout.shard == "gradients":
-        exposed = micro_batches * _exposed(reduce, backward, pieces, hides) + _exposed(gather, forward, pieces, hides)
-        return micro_batches * reduce + gather, exposed, (4 * micro_batches + low) * share
-    both = _exposed(gather, forward, pieces, hides) + _exposed(reduce + gather, backward, pieces, hides)
-    return micro_batches * (reduce + 2 * gather), micro_batches * both, micro_batches * (4 + 2 * low) * share
+        calls = max(1, round(4 * parameters / BUCKET))
+        seconds = network.all_reduce(4 * parameters, ranks, machine, calls)
+        return seconds, hidden.exposed(seconds, backward), 8 * share
+    reduce = network.all_gather(4 * parameters, ranks, machine, pieces)
+    gather = network.all_gather(low * parameters, ranks, machine, pieces)
+    stream = machine.bandwidth * STREAM
+    after = hidden.exposed(reduce, backward) + (low + 4) * parameters / stream
+    before = hidden.exposed(gather, forward) + 2 * low * parameters / stream
+    reduces = 1 if layout.shard == "optimizer" else micro_batches
+    if layout.shard != "parameters":
+        return reduces * reduce + gather, reduces * after + before, (4 * reduces + low) * share
+    both = hidden.exposed(reduce + gather, backward) + (3 * low + 4) * parameters / stream
+    return micro_batches * (reduce + 2 * gather), micro_batches * (before + both), micro_batches * (4 + 2 * low) * share
 
 
-def _exposed(seconds: float, window: float, pieces: int, hides: bool) -> float:
-    """What is left when traffic runs beside computing: all but one of its pieces can hide."""
-    return max(seconds - window, seconds / pieces) if hides else seconds
+@dataclass(frozen=True)
+class _Hidden:
+    """Traffic beside computing: all but one of its pieces can hide, and takes processors from the computing."""
+
+    machine: Machine
+    pieces: int
+    hides: bool
+
+    def exposed(self, seconds: float, window: float) -> float:
+        """Seconds by which traffic makes a step longer, beside so much computing."""
+        if not self.hides:
+            return seconds
+        left = max(seconds - window, seconds / self.pieces)
+        return left + (seconds - left) * min(0.5, CHANNELS / self.machine.units)
 
 
 def _optimizer(stored: float, spec: Spec, machine: Machine) -> float:

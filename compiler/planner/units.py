@@ -109,7 +109,8 @@ class Costs:
         if micro_batch is not None and "B" in sizes:
             sizes["B"] = micro_batch
         self.model, self.machine, self.layout = model, machine, layout
-        self.worker = Worker(model.plan, machine, sizes, spec.precision.compute, fuses(spec))
+        casts = layout.shard == "none"  # FSDP gathers the parameters in the low format
+        self.worker = Worker(model.plan, machine, sizes, spec.precision.compute, fuses(spec), casts)
         self.scale = sizes.get("B", 1) / model.plan.sizes.get("B", 1)
         self._units: dict[bool, tuple[Unit, ...]] = {}
         self._parts: dict[int, tuple[Part, ...] | None] = {}

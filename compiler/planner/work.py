@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..cluster import Machine
 from ..dims import Dim, substitute
@@ -15,6 +15,9 @@ from ..placement import CONVERSIONS
 from ..plan import Plan
 from . import matmul
 from .matmul import STREAM, Product
+
+if TYPE_CHECKING:
+    from ..plan import Graph
 
 Moves = Mapping[tuple[str, str, int], tuple[float, float]]
 """(axis, kind of collective, bytes of the whole value) -> how often forward and backward."""
@@ -33,8 +36,9 @@ over its data when nothing is fused."""
 class Work:
     """Seconds of one forward and one backward pass, and what they do.
 
-    `products` and `bytes` are (forward, backward) seconds of matrix products and of kernels bound by memory; `flops`
-    and `moved` are the operations of the forward products and the bytes of the forward kernels.
+    `products` and `bytes` are (forward, backward) seconds of matrix products and of kernels bound by memory, `attention`
+    the part of the products that is fused attention; `flops` and `moved` are the operations of the forward products and
+    the bytes of the forward kernels.
     """
 
     products: tuple[float, float] = (0.0, 0.0)
@@ -42,6 +46,7 @@ class Work:
     flops: float = 0.0
     moved: float = 0.0
     moves: Moves = field(default_factory=dict)
+    attention: tuple[float, float] = (0.0, 0.0)
 
     @property
     def forward(self) -> float:
@@ -56,24 +61,28 @@ class Work:
 
 def total(works: Iterable[Work], times: float = 1) -> Work:
     """The sum, `times` over."""
-    products, seconds, flops, moved = [0.0, 0.0], [0.0, 0.0], 0.0, 0.0
+    products, seconds, fused, flops, moved = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0.0, 0.0
     moves: dict[tuple[str, str, int], tuple[float, float]] = {}
     for work in works:
         for side in (0, 1):
             products[side] += work.products[side] * times
             seconds[side] += work.bytes[side] * times
+            fused[side] += work.attention[side] * times
         flops, moved = flops + work.flops * times, moved + work.moved * times
         for key, (forward, backward) in work.moves.items():
             before = moves.get(key, (0.0, 0.0))
             moves[key] = (before[0] + forward * times, before[1] + backward * times)
-    return Work((products[0], products[1]), (seconds[0], seconds[1]), flops, moved, moves)
+    return Work((products[0], products[1]), (seconds[0], seconds[1]), flops, moved, moves, (fused[0], fused[1]))
 
 
 class Worker:
     """Works of bodies for one machine and one set of sizes; each body is looked at once."""
 
-    def __init__(self, plan: Plan, machine: Machine, sizes: Mapping[str, int], compute: str, fused: bool) -> None:
+    def __init__(
+        self, plan: Plan, machine: Machine, sizes: Mapping[str, int], compute: str, fused: bool, casts: bool = True
+    ) -> None:
         self.plan, self.machine, self.sizes, self.compute, self.fused = plan, machine, sizes, compute, fused
+        self.casts = casts
         self._bodies: dict[str, Work] = {}
 
     def body(self, name: str) -> Work:
@@ -91,7 +100,28 @@ class Worker:
         parts += [self._inner_moves(body, node) for node in nodes if node.moves]
         rest = [node for node in nodes if not node.body and not self._is_product(node) and self._moves_bytes(node)]
         parts.append(self._fused(body, rest) if self.fused else total(self._alone(body, node) for node in rest))
+        parts.append(self._sums(body, nodes))
         return total(parts)
+
+    def _sums(self, body: str, nodes: Iterable[Node]) -> Work:
+        """Backward adds up the gradients of a value that several nodes read: each further one is read once more.
+
+        Alone, an addition reads two tensors and writes one.
+        """
+        graph = self.plan.graphs[body]
+        moved = 0
+        for node in nodes:
+            edges = graph.out_edges(node.name, data=True)
+            readers = [data["output"] for _, reader, data in edges if self._learns(graph, reader)]
+            for output, tensor in enumerate(node.outputs):
+                further = readers.count(output) - 1
+                if tensor.kind == "float" and further > 0:
+                    moved += further * self.elements(tensor) * self.width(node, output) * (1 if self.fused else 3)
+        return Work(bytes=(0.0, self._stream(moved)))
+
+    def _learns(self, graph: Graph, reader: str) -> bool:
+        node: Node = graph.nodes[reader]["node"]
+        return node.op not in OPS or OPS[node.op].category != "metric"
 
     def elements(self, tensor: Tensor) -> int:
         """Number of elements at the sizes of this run."""
@@ -126,17 +156,28 @@ class Worker:
         product = self._product(node, inputs)
         forward = matmul.seconds(product, self.machine) + self.machine.launch
         backward = sum(matmul.seconds(each, self.machine) + self.machine.launch for each in product.backward())
-        weights = sum(self.number(parameter.shape[0]) if len(parameter.shape) == 1 else self.elements(
-            Tensor(parameter.shape)) for parameter in node.parameters)  # fmt: skip
-        casts = self._casts(weights, product.dtype)
+        weights = sum(self.elements(Tensor(parameter.shape)) for parameter in node.parameters)
+        casts = self._casts(weights, product)
         return Work((forward, backward), casts, product.flops, product.moved)
 
-    def _casts(self, weights: int, dtype: str) -> tuple[float, float]:
-        """Seconds to write weights in the low format, and to add their low gradients to those in fp32."""
-        if WIDTH.get(dtype, 1) >= WIDTH["fp32"]:
-            return (0.0, self._stream(3 * weights * WIDTH["fp32"]))
-        low = WIDTH.get(dtype, 1)
-        return self._stream(weights * (WIDTH["fp32"] + low)), self._stream(weights * (2 * WIDTH["fp32"] + low))
+    def _casts(self, weights: int, product: Product) -> tuple[float, float]:
+        """Seconds of changing formats.
+
+        Autocast writes the weights in the low format in every micro-batch, where they are not gathered in it, and adds
+        their low gradients to those in fp32. In fp8 each factor is read twice (its largest value, then the values) and
+        written, the gradient of the result likewise, and the factors once more in the order that backward needs.
+        """
+        full, low = WIDTH["fp32"], min(WIDTH.get(product.dtype, 2), WIDTH["fp32"])
+        if low == full:
+            return (0.0, self._stream(3 * weights * full))
+        low = 2
+        forward = weights * (full + low) if self.casts else 0
+        backward = weights * (2 * full + low)
+        if product.dtype == "fp8":
+            factors = (product.m * product.k + product.k * product.n) * product.batch
+            forward += factors * (2 * low + 1)
+            backward += product.m * product.n * product.batch * (2 * low + 1) + 2 * factors
+        return self._stream(forward), self._stream(backward)
 
     def _product(self, node: Node, inputs: list[Tensor]) -> Product:
         dtype = self._format(node)
@@ -173,7 +214,7 @@ class Worker:
         moved = sum(self.value_bytes(body, value) for value in (*node.inputs, (node.name, 0)))
         forward = max(flops / rate, self._stream(moved)) + self.machine.launch
         backward = max(2.5 * flops / rate, 2 * self._stream(moved)) + 2 * self.machine.launch
-        return Work((forward, backward), (0.0, 0.0), flops, moved)
+        return Work((forward, backward), (0.0, 0.0), flops, moved, attention=(forward, backward))
 
     def _alone(self, body: str, node: Node) -> Work:
         """A kernel of its own: reads its inputs and writes its outputs; backward also the gradients of both."""
