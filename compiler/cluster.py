@@ -29,7 +29,8 @@ class Machine:
 
     `peaks` are dense operations by format, from datasheets; a format that is absent runs as fp32. `sustained` is the
     share of the peak that large matrix products reach (`sustained_fp8` in fp8), `attention` that of fused attention
-    (docs/accuracy.md has the sources). `memory` is None where nothing says how much there is: then nothing is refused for want of it.
+    (docs/accuracy.md has the sources). `memory` is None where nothing says how much there is: then nothing is refused
+    for want of it.
     """
 
     name: str
@@ -83,11 +84,11 @@ _HOPPER = "fp32=67 tf32=494.7 bf16=989.4 fp16=989.4 fp8=1978.9"
 
 # Peaks, memory bandwidth and links: the makers' datasheets (links: half of the two-way figure); memory as the devices
 # report it. Network: one adapter per accelerator of the usual node of that generation.
-# `sustained`: Hopper and MI300X at the shapes of training (720 of 989.5, 620 of 1,307; in fp8 1,280 of 1,979 and 990 of
-# 2,615 TFLOPS: SemiAnalysis, "MI300X vs H100 vs H200 Benchmark Part 1", 2024); A100 and B200 the best shape of the table
-# of maximum achievable matmul FLOPS (stas00/ml-engineering, compute/accelerator/README.md); the others, of which there is
-# no figure, 80 %. `attention`: Dao 2023 (50 to 73 % of an A100); on Hopper the same kernel reaches 35 % (Shah et al. 2024).
-# `units`: processors that share out the tiles.
+# `sustained`: Hopper and MI300X at the shapes of training (720 of 989.5, 620 of 1,307; in fp8 1,280 of 1,979 and 990
+# of 2,615 TFLOPS: SemiAnalysis, "MI300X vs H100 vs H200 Benchmark Part 1", 2024); A100 and B200 the best shape of the
+# table of maximum achievable matmul FLOPS (stas00/ml-engineering, compute/accelerator/README.md); the others, of which
+# there is no figure, 80 %. `attention`: 50 to 73 % of an A100 (Dao 2023), 35 % of an H100 with the same kernel (Shah et
+# al. 2024). `units`: processors that share out the tiles.
 PRESETS: Final[dict[str, Machine]] = {
     "A100-40GB": _part("A100-40GB", _AMPERE, 40 * GIB, 1555, 300, 25, 0.869, 0.7, 0.6, 108),
     "A100-80GB": _part("A100-80GB", _AMPERE, 80 * GIB, 2039, 300, 25, 0.869, 0.7, 0.6, 108),

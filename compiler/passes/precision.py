@@ -13,7 +13,7 @@ from ..plan import Plan
 LOW = frozenset({"linear", "conv2d", "matmul", "scaled_dot_product_attention", "expert_linear"})
 FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "embedding", "route", "parameter"})
 STORED = {"int": "int64", "bool": "bool", "float": "fp32"}
-WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "int64": 8, "bool": 1}
+WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int64": 8, "bool": 1}
 """Bytes of one element."""
 
 Chosen = dict[tuple[str, str], tuple[str, ...]]

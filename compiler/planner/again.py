@@ -5,18 +5,12 @@ from __future__ import annotations
 from ..plan import Plan
 from .units import Unit
 
-Extra = tuple[float, float]
-"""Seconds, and bytes that a rank sends on the tensor axis."""
-NOTHING: Extra = (0.0, 0.0)
 
-
-def of_kind(kind: str, unit: Unit) -> Extra:
+def of_kind(kind: str, unit: Unit) -> float:
     """One step of a unit: "full" runs forward again; "selective" all but its matrix products, whose results it kept."""
     if not unit.repeated or kind == "off":
-        return NOTHING
-    if kind == "selective":
-        return unit.work.bytes[0] + unit.tensor[0], unit.tensor_bytes[0]
-    return unit.forward, unit.tensor_bytes[0]
+        return 0.0
+    return unit.work.bytes[0] + unit.tensor[0] if kind == "selective" else unit.forward
 
 
 class Marked:
@@ -37,8 +31,7 @@ class Marked:
             if node.op == "call" and node.body:
                 self._read(plan, index, node.body, f"{name}.")
 
-    def __call__(self, stage: int, unit: Unit) -> Extra:
-        """Seconds and bytes of one step of a unit on a stage, averaged over its steps there."""
+    def __call__(self, stage: int, unit: Unit) -> float:
+        """Seconds of one step of a unit on a stage, averaged over its steps there."""
         shares = self.shares.get((stage, unit.name), {})
-        extras = [(share, of_kind(kind, unit)) for kind, share in shares.items()]
-        return sum(share * extra[0] for share, extra in extras), sum(share * extra[1] for share, extra in extras)
+        return sum(share * of_kind(kind, unit) for kind, share in shares.items())

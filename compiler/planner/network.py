@@ -99,8 +99,3 @@ COLLECTIVES: Final = {
     "reduce_scatter": all_gather,
     "all_to_all": all_to_all,
 }
-
-
-def sent(kind: str, amount: float, size: int) -> float:
-    """Bytes that a rank sends in a collective over `amount` bytes (the whole value) on `size` ranks, in a ring."""
-    return amount * (size - 1) / size * (2 if kind == "all_reduce" else 1)

@@ -9,6 +9,7 @@ from ..cluster import Machine, machine_of
 from ..layout import Layout, layout_of
 from ..memory import StageMemory, memory_of
 from ..plan import Plan
+from ..traffic import StageTraffic, traffic_of
 from .again import Marked
 from .step import StepTime, step_time
 from .units import Costs, Model, Part
@@ -16,13 +17,15 @@ from .units import Costs, Model, Part
 
 @dataclass(frozen=True)
 class Prediction:
-    """A layout on a machine; `parts` are the stages in order, `memory` has an entry for each rank of the pipeline."""
+    """A layout on a machine; `parts` are the stages in order, `memory` and `traffic` have an entry for each
+    rank of the pipeline."""
 
     layout: Layout
     machine: Machine
     parts: tuple[Part, ...]
     step: StepTime
     memory: tuple[StageMemory, ...]
+    traffic: tuple[StageTraffic, ...]
     samples: int
     tokens: int
     flops: float
@@ -50,4 +53,6 @@ def predict(plan: Plan, spec: Spec) -> Prediction:
     once = sum(unit.work.flops * unit.count for unit in costs.units())
     flops = 3 * once * layout.tensor * layout.data * micro_batches
     tokens = samples * plan.sizes.get("S", 0)
-    return Prediction(layout, machine, parts, step, memory_of(plan, spec), samples, tokens, flops)
+    return Prediction(
+        layout, machine, parts, step, memory_of(plan, spec), traffic_of(plan, spec), samples, tokens, flops
+    )

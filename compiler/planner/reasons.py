@@ -109,9 +109,9 @@ def _data(spec: Spec, found: Prediction) -> Iterator[Reason]:
     if layout.data == 1:
         return
     ranks = network.group(layout, "data", found.machine)
-    slowest = max(step.ranks, key=lambda rank: rank.data)
+    busy, exposed = max(step.data)
     where = "inside nodes" if ranks.nodes == 1 else f"across {ranks.nodes} nodes"
-    hidden = f"{duration(slowest.data)} of traffic a step, {duration(slowest.exposed)} of it not hidden"
+    hidden = f"{duration(busy)} of traffic a step, which makes it {duration(exposed)} longer"
     yield Reason(f"data {layout.data}", f"{where}; {hidden}" + ("" if spec.communication.overlap else " (no overlap)"))
     parameters = max(sum(unit.parameters * n for unit, n in part.pieces) for part in found.parts) * layout.chunks
     saved = {"none": 0, "optimizer": 8, "gradients": 12, "parameters": 16}[layout.shard]

@@ -95,9 +95,9 @@ def _traffic(found: Prediction) -> list[str]:
     rows = [
         (
             str(rank),
-            *(size(found.step.ranks[rank].traffic[axis]) for axis in axes),
-            duration(found.step.ranks[rank].data),
-            duration(found.step.ranks[rank].exposed),
+            *(size(found.traffic[rank].wire(axis)) for axis in axes),
+            duration(found.step.data[rank][0]),
+            duration(found.step.data[rank][1]),
         )
         for rank in _ranks(found)
     ]
@@ -153,11 +153,9 @@ def _rank_data(found: Prediction, rank: int) -> dict[str, Any]:
         "layers": [part.layers for _, part in parts],
         "parameters": sum(part.parameters for _, part in parts),
         "memory": {kind: getattr(memory, kind) for kind in KINDS} | {"peak": memory.peak, "margin": memory.margin},
-        "traffic": dict(time.traffic),
-        "seconds": {
-            name: getattr(time, name)
-            for name in ("forward", "backward", "again", "tensor", "sending", "data", "exposed", "optimizer")
-        },
+        "traffic": [asdict(row) for row in found.traffic[rank].rows],
+        "seconds": {name: getattr(time, name) for name in ("forward", "backward", "again", "tensor", "sending")}
+        | {"data": found.step.data[rank][0], "data_not_hidden": found.step.data[rank][1]},
     }
 
 

@@ -22,17 +22,15 @@ CHANNELS: Final = 24
 SIMULATED: Final = 4
 """Micro-batches per stage that are simulated; what follows repeats."""
 
-Again = Callable[[int, Unit], tuple[float, float]]
-"""Seconds, and bytes on the tensor axis, that one step of a unit on a stage costs for being computed again."""
-Stages = Sequence[tuple[int, Part]]
-"""What a rank runs: number of the stage, and its part of the model."""
+Again = Callable[[int, Unit], float]
+"""Seconds that one step of a unit on a stage costs for being computed again."""
 
 
 @dataclass(frozen=True)
-class RankTime:
-    """One rank of the pipeline: seconds of one micro-batch (`forward` and `backward` with their tensor collectives,
-    `again` recomputed, `sending` to its neighbours), and of the step what the data axis (`data`: all of it, `exposed`:
-    what nothing hides) and the optimizer take. `traffic` is bytes that the rank sends in a step, by axis.
+class RankWork:
+    """What a rank of the pipeline does in one micro-batch, in seconds: `forward` and `backward` with their collectives
+    (`tensor`: these alone), `again` recomputed, `sending` to its neighbours. `parameters` are trained elements,
+    `pieces` the steps of the model that it runs.
     """
 
     forward: float
@@ -40,10 +38,8 @@ class RankTime:
     again: float
     tensor: float
     sending: float
-    data: float
-    exposed: float
-    optimizer: float
-    traffic: dict[str, float]
+    parameters: int
+    pieces: int
 
     @property
     def micro_batch(self) -> float:
@@ -53,9 +49,13 @@ class RankTime:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step; `bubble` is the share of it in which the slowest rank waits for its pipeline."""
+    """Seconds of a step; `bubble` is the share of it in which the slowest rank waits for its pipeline.
 
-    ranks: tuple[RankTime, ...]
+    `data` is what each rank sends on the data axis, `exposed` what nothing hides of the longest of these.
+    """
+
+    ranks: tuple[RankWork, ...]
+    data: tuple[tuple[float, float], ...]
     seconds: float
     busy: float
     bubble: float
@@ -63,27 +63,45 @@ class StepTime:
     optimizer: float
 
 
-def step_time(
-    parts: Sequence[Part], layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again,
-    exact: bool = True,
-) -> StepTime:  # fmt: skip
-    """The step of a cut model: pipeline, then what the data axis adds, then the optimizer.
+def rank_works(parts: Sequence[Part], layout: Layout, machine: Machine, again: Again) -> tuple[RankWork, ...]:
+    """The work of each rank; it depends neither on what is sharded nor on the number of micro-batches."""
+    rows: list[list[tuple[int, Part]]] = [[] for _ in range(layout.pipeline)]
+    for stage, part in enumerate(parts):
+        rows[rank_of(layout, stage)].append((stage, part))
+    return tuple(_work(stages, layout, machine, again) for stages in rows)
 
-    `exact` runs the schedule; otherwise its bubble is that of a closed form, for a search over thousands of layouts.
-    """
-    held = [_held(parts, rank, layout) for rank in range(layout.pipeline)]
-    ranks = tuple(_rank(stages, layout, spec, machine, micro_batches, again) for stages in held)
-    busiest = max(ranks, key=lambda rank: rank.micro_batch)
-    busy = busiest.micro_batch * micro_batches
-    if exact and layout.pipeline > 1:
-        times = [_stage(stage, part, layout, machine, again) for stage, part in enumerate(parts)]
-        idle = max(0.0, pipeline_seconds(layout, micro_batches, times) - busy)
-    else:
-        idle = _idle(ranks, busiest, layout, micro_batches)
-    exposed = max(rank.exposed for rank in ranks)
-    optimizer = max(rank.optimizer for rank in ranks)
+
+def step_time(
+    parts: Sequence[Part], layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again
+) -> StepTime:
+    """The step of a cut model: its schedule simulated, then what the data axis adds, then the optimizer."""
+    ranks = rank_works(parts, layout, machine, again)
+    if layout.pipeline == 1:
+        return _step(ranks, 0.0, layout, spec, machine, micro_batches)
+    times = [_stage(stage, part, layout, machine, again) for stage, part in enumerate(parts)]
+    idle = pipeline_seconds(layout, micro_batches, times) - _busy(ranks, micro_batches)
+    return _step(ranks, max(0.0, idle), layout, spec, machine, micro_batches)
+
+
+def quick_step(ranks: Sequence[RankWork], layout: Layout, spec: Spec, machine: Machine, micro_batches: int) -> StepTime:
+    """The same with the bubble in closed form, for a search over thousands of layouts."""
+    return _step(ranks, idle_seconds(ranks, layout, micro_batches), layout, spec, machine, micro_batches)
+
+
+def _busy(ranks: Sequence[RankWork], micro_batches: int) -> float:
+    return max(rank.micro_batch for rank in ranks) * micro_batches
+
+
+def _step(
+    ranks: Sequence[RankWork], idle: float, layout: Layout, spec: Spec, machine: Machine, micro_batches: int
+) -> StepTime:
+    data = tuple(_data(rank, layout, machine, spec, micro_batches) for rank in ranks)
+    exposed = max(each[1] for each in data)
+    shards = layout.data if layout.shard != "none" else 1
+    optimizer = _optimizer(max(rank.parameters for rank in ranks) / shards, spec, machine)
+    busy = _busy(ranks, micro_batches)
     seconds = busy + idle + exposed + optimizer
-    return StepTime(ranks, seconds, busy, idle / seconds, exposed, optimizer)
+    return StepTime(tuple(ranks), data, seconds, busy, idle / seconds if seconds else 0.0, exposed, optimizer)
 
 
 def pipeline_seconds(layout: Layout, micro_batches: int, times: Sequence[StageTime]) -> float:
@@ -99,51 +117,26 @@ def pipeline_seconds(layout: Layout, micro_batches: int, times: Sequence[StageTi
 def _stage(stage: int, part: Part, layout: Layout, machine: Machine, again: Again) -> StageTime:
     """Backward in halves: what is computed again and everything but half the products goes with the inputs."""
     forward = sum(unit.forward * count for unit, count in part.pieces)
-    backward = sum((unit.backward + again(stage, unit)[0]) * count for unit, count in part.pieces)
+    backward = sum((unit.backward + again(stage, unit)) * count for unit, count in part.pieces)
     weight = sum(unit.work.products[1] / 2 * count for unit, count in part.pieces)
     return StageTime(forward, backward - weight, weight, network.send(part.edge, layout, machine))
 
 
-def _held(parts: Sequence[Part], rank: int, layout: Layout) -> Stages:
-    return [(stage, part) for stage, part in enumerate(parts) if rank_of(layout, stage) == rank]
-
-
-def _rank(stages: Stages, layout: Layout, spec: Spec, machine: Machine, micro_batches: int, again: Again) -> RankTime:
-    forward = backward = repeated = tensor = 0.0
-    tensor_bytes = 0.0
+def _work(stages: Sequence[tuple[int, Part]], layout: Layout, machine: Machine, again: Again) -> RankWork:
+    forward = backward = repeated = tensor = sending = 0.0
+    parameters = pieces = 0
     for stage, part in stages:
         for unit, count in part.pieces:
-            extra, extra_bytes = again(stage, unit)
             forward, backward = forward + unit.forward * count, backward + unit.backward * count
-            repeated += extra * count
-            tensor += sum(unit.tensor) * count
-            tensor_bytes += (sum(unit.tensor_bytes) + extra_bytes) * count
-    sending, handed = _sending(stages, layout, machine)
-    parameters = sum(part.parameters for _, part in stages)
-    data = _data(stages, layout, machine, parameters, forward, backward + repeated, spec, micro_batches)
-    stored = parameters / (layout.data if layout.shard != "none" else 1)
-    traffic = {"tensor": tensor_bytes * micro_batches, "pipeline": handed * micro_batches, "data": data[2]}
-    return RankTime(
-        forward, backward, repeated, tensor, sending, data[0], data[1], _optimizer(stored, spec, machine), traffic
-    )
-
-
-def _sending(stages: Stages, layout: Layout, machine: Machine) -> tuple[float, float]:
-    """Seconds and bytes of a micro-batch: each stage hands its values on, and the gradients of what it got back.
-
-    With as many micro-batches in flight as stages, a stage waits for both (Narayanan et al. 2021, section 4.1).
-    """
-    seconds = handed = 0.0
-    for stage, part in stages:
+            repeated, tensor = repeated + again(stage, unit) * count, tensor + sum(unit.tensor) * count
+            pieces += count
+        parameters += part.parameters
         if stage + 1 < layout.stages and rank_of(layout, stage + 1) != rank_of(layout, stage):
-            seconds += 2 * network.send(part.edge, layout, machine)
-            handed += part.edge
-        if stage > 0 and rank_of(layout, stage - 1) != rank_of(layout, stage):
-            handed += part.enters
-    return seconds, handed
+            sending += 2 * network.send(part.edge, layout, machine)
+    return RankWork(forward, backward, repeated, tensor, sending, parameters, max(1, pieces))
 
 
-def _idle(ranks: Sequence[RankTime], busiest: RankTime, layout: Layout, micro_batches: int) -> float:
+def idle_seconds(ranks: Sequence[RankWork], layout: Layout, micro_batches: int) -> float:
     """Seconds in which the slowest rank has nothing to do, in closed form.
 
     The pipeline fills and empties: one micro-batch of each other rank for 1F1B and GPipe, 1/chunks of it interleaved
@@ -153,19 +146,18 @@ def _idle(ranks: Sequence[RankTime], busiest: RankTime, layout: Layout, micro_ba
     """
     if layout.pipeline == 1:
         return 0.0
-    others = [rank for rank in ranks if rank is not busiest]
+    busiest = max(ranks, key=lambda rank: rank.micro_batch)
     sending = max(rank.sending for rank in ranks)
     waits = micro_batches * sending if layout.schedule == "one_f_one_b" else 0.0
     if layout.schedule == "zero_bubble":
-        return sum(rank.forward + rank.again + rank.sending for rank in others) / layout.chunks
-    return waits + sum(rank.micro_batch + rank.sending for rank in others) / layout.chunks
+        filled = sum(rank.forward + rank.again + rank.sending for rank in ranks)
+        return (filled - busiest.forward - busiest.again - busiest.sending) / layout.chunks
+    others = sum(rank.micro_batch + rank.sending for rank in ranks) - busiest.micro_batch - busiest.sending
+    return waits + others / layout.chunks
 
 
-def _data(
-    stages: Stages, layout: Layout, machine: Machine, parameters: float,
-    forward: float, backward: float, spec: Spec, micro_batches: int,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Seconds on the data axis in a step, those that nothing hides, and the bytes that a rank sends.
+def _data(rank: RankWork, layout: Layout, machine: Machine, spec: Spec, micro_batches: int) -> tuple[float, float]:
+    """Seconds of a rank on the data axis in a step, and those by which the step gets longer.
 
     Gradients are fp32. Without sharding they are added up once, in the backward pass of the last micro-batch. With
     `optimizer` they are reduce-scattered once and the parameters gathered once; with `gradients` they are
@@ -173,26 +165,23 @@ def _data(
     What is gathered or scattered is copied into and out of a buffer (FSDP2), which nothing hides.
     """
     if layout.data == 1:
-        return 0.0, 0.0, 0.0
-    ranks = network.group(layout, "data", machine)
+        return 0.0, 0.0
+    ranks, parameters = network.group(layout, "data", machine), rank.parameters
     low = 2 if spec.precision.compute in ("bf16", "fp16", "fp8") else 4
-    pieces = max(1, sum(count for _, part in stages for _, count in part.pieces))
-    share = (layout.data - 1) / layout.data * parameters
-    hidden = _Hidden(machine, pieces, spec.communication.overlap)
+    hidden = _Hidden(machine, rank.pieces, spec.communication.overlap)
+    backward, stream = rank.backward + rank.again, machine.bandwidth * STREAM
     if layout.shard == "none":
-        calls = max(1, round(4 * parameters / BUCKET))
-        seconds = network.all_reduce(4 * parameters, ranks, machine, calls)
-        return seconds, hidden.exposed(seconds, backward), 8 * share
-    reduce = network.all_gather(4 * parameters, ranks, machine, pieces)
-    gather = network.all_gather(low * parameters, ranks, machine, pieces)
-    stream = machine.bandwidth * STREAM
+        seconds = network.all_reduce(4 * parameters, ranks, machine, max(1, round(4 * parameters / BUCKET)))
+        return seconds, hidden.exposed(seconds, backward)
+    reduce = network.all_gather(4 * parameters, ranks, machine, rank.pieces)
+    gather = network.all_gather(low * parameters, ranks, machine, rank.pieces)
+    before = hidden.exposed(gather, rank.forward) + 2 * low * parameters / stream
+    if layout.shard == "parameters":
+        both = hidden.exposed(reduce + gather, backward) + (3 * low + 4) * parameters / stream
+        return micro_batches * (reduce + 2 * gather), micro_batches * (before + both)
     after = hidden.exposed(reduce, backward) + (low + 4) * parameters / stream
-    before = hidden.exposed(gather, forward) + 2 * low * parameters / stream
     reduces = 1 if layout.shard == "optimizer" else micro_batches
-    if layout.shard != "parameters":
-        return reduces * reduce + gather, reduces * after + before, (4 * reduces + low) * share
-    both = hidden.exposed(reduce + gather, backward) + (3 * low + 4) * parameters / stream
-    return micro_batches * (reduce + 2 * gather), micro_batches * (before + both), micro_batches * (4 + 2 * low) * share
+    return reduces * reduce + gather, reduces * after + before
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ class Unit:
     """`count` equal steps of the model in a row; all numbers are those of one of them, on one rank.
 
     `parameters` are trained elements, `saved` the bytes that backward keeps, `edge` those that cross a cut before it
-    (`inner`: between two of its steps); `tensor` are the (forward, backward) seconds of collectives on the tensor
-    axis and `tensor_bytes` what a rank sends in them.
+    (`inner`: between two of its steps); `tensor` are the (forward, backward) seconds of the collectives in it.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Unit:
     inner: int
     repeated: bool
     tensor: tuple[float, float] = (0.0, 0.0)
-    tensor_bytes: tuple[float, float] = (0.0, 0.0)
 
     @property
     def forward(self) -> float:
@@ -169,11 +167,9 @@ def fuses(spec: Spec) -> bool:
 
 
 def _timed(unit: Unit, layout: Layout, machine: Machine) -> Unit:
-    """The collectives inside a unit as seconds and bytes."""
-    seconds, sent = [0.0, 0.0], [0.0, 0.0]
+    """The collectives inside a unit as seconds."""
+    seconds = [0.0, 0.0]
     for (axis, kind, amount), counts in unit.work.moves.items():
-        ranks = network.group(layout, axis, machine)
-        for side in (0, 1):
-            seconds[side] += counts[side] * network.COLLECTIVES[kind](amount, ranks, machine)
-            sent[side] += counts[side] * network.sent(kind, amount, ranks.size)
-    return replace(unit, tensor=(seconds[0], seconds[1]), tensor_bytes=(sent[0], sent[1]))
+        once = network.COLLECTIVES[kind](amount, network.group(layout, axis, machine), machine)
+        seconds = [before + count * once for before, count in zip(seconds, counts, strict=True)]
+    return replace(unit, tensor=(seconds[0], seconds[1]))

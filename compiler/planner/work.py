@@ -36,9 +36,9 @@ over its data when nothing is fused."""
 class Work:
     """Seconds of one forward and one backward pass, and what they do.
 
-    `products` and `bytes` are (forward, backward) seconds of matrix products and of kernels bound by memory, `attention`
-    the part of the products that is fused attention; `flops` and `moved` are the operations of the forward products and
-    the bytes of the forward kernels.
+    `products` and `bytes` are (forward, backward) seconds of matrix products and of kernels bound by memory,
+    `attention` the part of the products that is fused attention; `flops` and `moved` are the operations of the forward
+    products and the bytes of the forward kernels; `results` the bytes that products give.
     """
 
     products: tuple[float, float] = (0.0, 0.0)
@@ -47,6 +47,7 @@ class Work:
     moved: float = 0.0
     moves: Moves = field(default_factory=dict)
     attention: tuple[float, float] = (0.0, 0.0)
+    results: float = 0.0
 
     @property
     def forward(self) -> float:
@@ -61,7 +62,7 @@ class Work:
 
 def total(works: Iterable[Work], times: float = 1) -> Work:
     """The sum, `times` over."""
-    products, seconds, fused, flops, moved = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0.0, 0.0
+    products, seconds, fused, flops, moved, results = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0.0, 0.0, 0.0
     moves: dict[tuple[str, str, int], tuple[float, float]] = {}
     for work in works:
         for side in (0, 1):
@@ -69,10 +70,12 @@ def total(works: Iterable[Work], times: float = 1) -> Work:
             seconds[side] += work.bytes[side] * times
             fused[side] += work.attention[side] * times
         flops, moved = flops + work.flops * times, moved + work.moved * times
+        results += work.results * times
         for key, (forward, backward) in work.moves.items():
             before = moves.get(key, (0.0, 0.0))
             moves[key] = (before[0] + forward * times, before[1] + backward * times)
-    return Work((products[0], products[1]), (seconds[0], seconds[1]), flops, moved, moves, (fused[0], fused[1]))
+    pairs = ((products[0], products[1]), (seconds[0], seconds[1]), (fused[0], fused[1]))
+    return Work(pairs[0], pairs[1], flops, moved, moves, pairs[2], results)
 
 
 class Worker:
@@ -158,7 +161,9 @@ class Worker:
         backward = sum(matmul.seconds(each, self.machine) + self.machine.launch for each in product.backward())
         weights = sum(self.elements(Tensor(parameter.shape)) for parameter in node.parameters)
         casts = self._casts(weights, product)
-        return Work((forward, backward), casts, product.flops, product.moved)
+        return Work(
+            (forward, backward), casts, product.flops, product.moved, results=self.value_bytes(body, (node.name, 0))
+        )
 
     def _casts(self, weights: int, product: Product) -> tuple[float, float]:
         """Seconds of changing formats.
@@ -214,7 +219,8 @@ class Worker:
         moved = sum(self.value_bytes(body, value) for value in (*node.inputs, (node.name, 0)))
         forward = max(flops / rate, self._stream(moved)) + self.machine.launch
         backward = max(2.5 * flops / rate, 2 * self._stream(moved)) + 2 * self.machine.launch
-        return Work((forward, backward), (0.0, 0.0), flops, moved, attention=(forward, backward))
+        results = self.value_bytes(body, (node.name, 0))
+        return Work((forward, backward), (0.0, 0.0), flops, moved, {}, (forward, backward), results)
 
     def _alone(self, body: str, node: Node) -> Work:
         """A kernel of its own: reads its inputs and writes its outputs; backward also the gradients of both."""
