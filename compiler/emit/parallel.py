@@ -1,0 +1,117 @@
+"""`parallel.py`: the mesh of this run, what each rank holds of the parameters, and how gradients are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from ...dsl.spec import Spec
+from ..layout import Layout
+from ..node import Sync
+from ..plan import Plan
+from .layout import bracketed, commented, fits
+from .model import bodies_of
+from .text import comment, place, quoted
+from .tree import Owned, owned, units
+from .views import Function, ParallelView
+
+SETTINGS: Final = {
+    "pipeline": "parallel.pipeline_depth", "data": "parallel.data_parallel", "tensor": "parallel.tensor_model_parallel",
+}  # fmt: skip
+ZERO: Final = {
+    "optimizer": "Every rank of the data axis keeps a part of the optimizer's state; parameters are gathered once a step.",
+    "gradients": "Every rank of the data axis keeps a part of the gradients and of the optimizer's state.",
+    "parameters": "Every rank of the data axis keeps a part of the parameters, which are gathered where they are used.",
+}
+
+
+def parallel_view(spec: Spec, plan: Plan, model: str, spec_file: str, runtime: str) -> ParallelView:
+    """Everything `parallel.py` says."""
+    layout = plan.layout
+    bodies = bodies_of(plan)
+    parameters = [each for each in owned(bodies, (bodies["forward"],)) if each.parameter.trained]
+    split = _split(parameters)
+    summed = _summed(parameters, plan.syncs)
+    shape = " x ".join(f"{axis} {size}" for axis, size in axes(layout))
+    arguments = ["MESH", *(["split=SPLIT"] if split else []), *(["summed=SUMMED"] if summed else [])]
+    modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
+    return ParallelView(
+        title=f"How `{comment(plan.name)}` lies over {layout.world} ranks: {shape}. "
+        f"Written by dskc from {spec_file}; yours to edit.",
+        doc=tuple(_doc(layout)),
+        imports=_imports(runtime, sorted(modules), model, layout),
+        mesh=tuple(_mesh(spec, layout)),
+        tables=tuple(table for table in (_split_table(split, parameters), _summed_table(summed, parameters)) if table),
+        layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
+        functions=(_wrap(spec, layout, model, units(bodies)),),
+    )
+
+
+def axes(layout: Layout) -> list[tuple[str, int]]:
+    """The axes of more than one rank, outermost first."""
+    return [(name, size) for name in SETTINGS if (size := getattr(layout, name)) > 1]
+
+
+def _doc(layout: Layout) -> list[str]:
+    lines = []
+    if layout.data > 1:
+        held = "Ranks of the data axis take their share of every batch"
+        lines.append(held + ("; each holds all parameters." if layout.shard == "none" else "."))
+    if layout.tensor > 1:
+        lines.append("Ranks of the tensor axis share each layer: model.py has the sizes of one rank.")
+    if layout.pipeline > 1:
+        lines.append("Ranks of the pipeline run one part of the model after the other.")
+    return lines
+
+
+def _imports(runtime: str, modules: Sequence[str], model: str, layout: Layout) -> tuple[tuple[str, ...], ...]:
+    ours = f"from {runtime} import {', '.join(modules)}"
+    third = ["import torch"] if layout.shard != "none" else []
+    return tuple(tuple(group) for group in ([*third, ours],))
+
+
+def _mesh(spec: Spec, layout: Layout) -> list[str]:
+    found = axes(layout)
+    made = bracketed("MESH = mesh.Mesh(", [f"{name}={size}" for name, size in found], ")")
+    lines = commented(made, place(spec.span("parallel.world_size")), 0)
+    for name, _ in found:
+        lines += commented([f'{name.upper()} = MESH.axis("{name}")'], place(spec.span(SETTINGS[name])), 0)
+    return lines
+
+
+def _split(parameters: Sequence[Owned]) -> dict[str, int]:
+    """Parameters that the tensor axis splits, by path, and the dimension."""
+    found = {}
+    for each in parameters:
+        lies = each.parameter.placement.get("tensor")
+        if lies is not None and lies.dim is not None:
+            found[each.path] = lies.dim
+    return found
+
+
+def _summed(parameters: Sequence[Owned], syncs: Sequence[Sync]) -> set[str]:
+    """Whole parameters whose gradients are sums over the tensor axis."""
+    owners = {(s.body, s.node, s.parameter) for s in syncs if (s.axis, s.kind) == ("tensor", "all_reduce")}
+    return {each.path for each in parameters if (*each.owner, each.parameter.name) in owners}
+
+
+def _split_table(split: dict[str, int], parameters: Sequence[Owned]) -> list[str]:
+    if not split:
+        return []
+    rows = [(name, dim) for path, dim in split.items() for name in _patterns(path, parameters, split.get)]
+    note = "# Parameters that the tensor axis splits, and the dimension that is cut."
+    return [note, "SPLIT = {", *(f"    {quoted(name)}: {dim}," for name, dim in rows), "}"]
+
+
+def _summed_table(summed: set[str], parameters: Sequence[Owned]) -> list[str]:
+    if not summed:
+        return []
+    paths = [each.path for each in parameters if each.path in summed]
+    rows = [name for path in paths for name in _patterns(path, parameters, lambda other: other in summed)]
+    lines = [
+        "# Whole parameters that see a part of the values on each rank: their gradients are added up over the",
+        "# tensor axis.",
+        "SUMMED = (",
+    ]
+    return [*lines, *(f"    {quoted(name)}," for name in rows), ")"]
