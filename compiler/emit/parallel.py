@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -19,14 +19,15 @@ from .views import Function, ParallelView
 SETTINGS: Final = {
     "pipeline": "parallel.pipeline_depth", "data": "parallel.data_parallel", "tensor": "parallel.tensor_model_parallel",
 }  # fmt: skip
-ZERO: Final = {
-    "optimizer": "Every rank of the data axis keeps a part of the optimizer's state; parameters are gathered once a step.",
-    "gradients": "Every rank of the data axis keeps a part of the gradients and of the optimizer's state.",
-    "parameters": "Every rank of the data axis keeps a part of the parameters, which are gathered where they are used.",
+HOW: Final = {
+    "none": "Every rank holds all parameters; gradients are added up over the data axis once a step.",
+    "optimizer": "Parameters and optimizer state are cut up over the data axis; parameters are gathered once a step.",
+    "gradients": "Like ZeRO-2: gradients are reduce-scattered in each micro-batch, parameters gathered once a step.",
+    "parameters": "Like ZeRO-3: parameters are gathered where they are used, one unit after the other.",
 }
 
 
-def parallel_view(spec: Spec, plan: Plan, model: str, spec_file: str, runtime: str) -> ParallelView:
+def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> ParallelView:
     """Everything `parallel.py` says."""
     layout = plan.layout
     bodies = bodies_of(plan)
@@ -40,11 +41,11 @@ def parallel_view(spec: Spec, plan: Plan, model: str, spec_file: str, runtime: s
         title=f"How `{comment(plan.name)}` lies over {layout.world} ranks: {shape}. "
         f"Written by dskc from {spec_file}; yours to edit.",
         doc=tuple(_doc(layout)),
-        imports=_imports(runtime, sorted(modules), model, layout),
+        imports=_imports(runtime, sorted(modules)),
         mesh=tuple(_mesh(spec, layout)),
         tables=tuple(table for table in (_split_table(split, parameters), _summed_table(summed, parameters)) if table),
         layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
-        functions=(_wrap(spec, layout, model, units(bodies)),),
+        functions=(_wrap(spec, layout, "torch.bfloat16" if spec.precision.compute == "bf16" else None, units(bodies)),),
     )
 
 
@@ -65,10 +66,9 @@ def _doc(layout: Layout) -> list[str]:
     return lines
 
 
-def _imports(runtime: str, modules: Sequence[str], model: str, layout: Layout) -> tuple[tuple[str, ...], ...]:
+def _imports(runtime: str, modules: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     ours = f"from {runtime} import {', '.join(modules)}"
-    third = ["import torch"] if layout.shard != "none" else []
-    return tuple(tuple(group) for group in ([*third, ours],))
+    return (ours, "from torch import nn") if "." in runtime else ("from torch import nn",), (ours,)
 
 
 def _mesh(spec: Spec, layout: Layout) -> list[str]:
@@ -115,3 +115,29 @@ def _summed_table(summed: set[str], parameters: Sequence[Owned]) -> list[str]:
         "SUMMED = (",
     ]
     return [*lines, *(f"    {quoted(name)}," for name in rows), ")"]
+
+
+def _patterns(path: str, parameters: Sequence[Owned], same: Callable[[str], object]) -> list[str]:
+    """The path with its `*`; all of its names where that would also match a parameter that lies otherwise."""
+    mine = next(each for each in parameters if each.path == path)
+    caught = [each for each in parameters if fnmatchcase(each.example, path)]
+    return [path] if all(same(each.path) == same(path) for each in caught) else mine.names()
+
+
+def _wrap(spec: Spec, layout: Layout, compute: str | None, units: Sequence[str]) -> Function:
+    """How the model is wrapped on the data axis."""
+    note = place(spec.span("parallel.shard"))
+    if layout.shard == "none":
+        kind, arguments = "replicated.Replicated", ["model", "LAYOUT"]
+    else:
+        kind, arguments = "sharded.Sharded", ["model", "LAYOUT", quoted(layout.shard)]
+        arguments += [f"units={_units(units)}"] if units else []
+        arguments += [f"compute={compute}"] if compute else []
+    header = f"def wrap(model: nn.Module) -> {kind}:"
+    lines = commented(bracketed(f"return {kind}(", arguments, ")", 4), note, 4)
+    return Function((header,), HOW[layout.shard], tuple(lines))
+
+
+def _units(units: Sequence[str]) -> str:
+    """`model.layers`, or `[*model.dense, *model.experts]`."""
+    return f"model.{units[0]}" if len(units) == 1 else f"[{', '.join(f'*model.{unit}' for unit in units)}]"

@@ -16,11 +16,15 @@ Bodies = Mapping[str, Body]
 
 @dataclass(frozen=True)
 class Owned:
-    """A parameter with its path; each `*` stands for the iterations of a repeat, whose numbers are `counts`."""
+    """A parameter with its path; each `*` stands for the iterations of a repeat, whose numbers are `counts`.
+
+    `owner` is the body and the node that it belongs to.
+    """
 
     path: str
     parameter: Parameter
     counts: tuple[int, ...] = ()
+    owner: tuple[str, str] = ("", "")
 
     @property
     def example(self) -> str:
@@ -43,9 +47,21 @@ def owned(bodies: Bodies, chain: tuple[Body, ...], prefix: str = "", counts: tup
         tied = tied_names(bodies, chain, node)
         path = f"{prefix}{node.label}." + (f"{ANY}." if node.op == "repeat" else "")
         times = (*counts, node.count) if node.op == "repeat" else counts
-        yield from (Owned(path + p.name, p, times) for p in node.parameters if p.name not in tied)
+        own = (chain[-1].name, node.name)
+        yield from (Owned(path + p.name, p, times, own) for p in node.parameters if p.name not in tied)
         if node.body is not None and not tied:
             yield from owned(bodies, (*chain, bodies[node.body]), path, times)
+
+
+def units(bodies: Bodies, body: str = "forward", prefix: str = "") -> list[str]:
+    """Paths of the outermost repeats: what ZeRO gathers is one of their iterations at a time."""
+    found: list[str] = []
+    for node in bodies[body].nodes:
+        if node.op == "repeat" and not rises(bodies, str(node.body)):
+            found.append(f"{prefix}{node.label}")
+        elif node.op == "call" and node.label is not None and node.body is not None:
+            found += units(bodies, node.body, f"{prefix}{node.label}.")
+    return found
 
 
 def start_values(parameters: list[Owned]) -> dict[str, list[str]]:

@@ -34,6 +34,19 @@ class ModelView:
 
 
 @dataclass(frozen=True)
+class ParallelView:
+    """`parallel.py`; `mesh`, `tables` and `layout` are lines, in this order."""
+
+    title: str
+    doc: tuple[str, ...]
+    imports: tuple[tuple[str, ...], ...]
+    mesh: tuple[str, ...]
+    tables: tuple[list[str], ...]
+    layout: tuple[str, ...]
+    functions: tuple[Function, ...]
+
+
+@dataclass(frozen=True)
 class TrainView:
     """`train.py`; expressions and lines are Python text, flags say which parts there are.
 
