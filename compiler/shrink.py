@@ -14,6 +14,8 @@ from typing import Final
 from ..dsl import ast
 from ..dsl.diagnostics import Sink
 from ..dsl.parse import parse
+from ..dsl.schema.parallel import Parallel
+from ..dsl.schema.training import Training
 from ..dsl.source import Source, Span
 from ..dsl.spec import Spec
 from .build import check
@@ -53,13 +55,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Small:
-    """The small spec, as text and flags; `flags` give the layout, `reference` one process that sees the same batch."""
+    """The small spec, as text and flags, and what became smaller: (name or place, from, to)."""
 
     source: Source
     profile: str | None
     settings: tuple[str, ...]
-    flags: tuple[str, ...]
-    reference: tuple[str, ...]
     layout: Layout
     changed: tuple[tuple[str, int, int], ...]
 
@@ -78,26 +78,23 @@ def shrink(source: Source, profile: str | None, overrides: Sequence[str]) -> Sma
     if isinstance(first, Sink):
         return first
     search.run()
-    reference = (
-        *(f"parallel.{name}" for name in ONE),
-        f"training.micro_batch_size={_MICRO * layout.data}",
-    )
     return Small(
         search.text(search.numbers),
         profile,
-        merged(settings, _settings(search.numbers)),
-        flags,
-        reference,
+        merged(settings, flags, _settings(search.numbers)),
         layout,
         tuple((a.name, a.value, b.value) for a, b in zip(search.first, search.numbers, strict=True) if a != b),
     )
 
 
-ONE: Final = (
-    "world_size=1", "gpu_per_node=1", "pipeline_depth=1", "tensor_model_parallel=1", "data_parallel=1",
-    "expert_parallel=1", "sequence_parallel=false", "shard=none", "schedule=one_f_one_b",
-)  # fmt: skip
 _MICRO: Final = 2
+
+
+def one_process(spec: Spec) -> Spec:
+    """The same run in one process, whose micro-batch is that of all ranks together."""
+    ranks = layout_of(spec).data
+    training = Training(**vars(spec.training) | {"micro_batch_size": spec.training.micro_batch_size * ranks})
+    return replace(spec, parallel=Parallel(gpu_per_node=1, data_parallel=1), training=training)
 
 
 def smaller(layout: Layout) -> Layout:

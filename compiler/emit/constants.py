@@ -31,9 +31,13 @@ class Constants:
 
 @dataclass
 class Length:
-    """How long training is: what is known when compiling, and lines that compute the rest from the data's size."""
+    """How long training is: what is known when compiling, and lines that compute the rest from the data's size.
+
+    `ranks` share the batch: those of the data axis.
+    """
 
     constants: Constants
+    ranks: int = 1
     steps: int | None = None
     derived: list[str] = field(default_factory=list)
 
@@ -41,7 +45,7 @@ class Length:
     def samples(self) -> int:
         """Samples of one optimizer step."""
         training = self.constants.spec.training
-        return training.micro_batch_size * training.gradient_accumulation
+        return training.micro_batch_size * training.gradient_accumulation * self.ranks
 
     @property
     def tokens(self) -> int:
@@ -63,7 +67,9 @@ class Length:
 
     def per_step(self) -> str:
         """Samples of one optimizer step, as an expression."""
-        return "MICRO_BATCH * ACCUMULATION" if self.constants.spec.training.gradient_accumulation > 1 else "MICRO_BATCH"
+        several = self.constants.spec.training.gradient_accumulation > 1
+        factors = ["MICRO_BATCH", *(["ACCUMULATION"] if several else []), *(["DATA.size"] if self.ranks > 1 else [])]
+        return " * ".join(factors)
 
     def duration(self, name: str, value: Quantity, setting: str) -> str:
         """A length in steps: a constant, or a variable where it is a share of a length that the data decide."""

@@ -62,6 +62,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     ordered = [forward, *(b for b in bodies.values() if b is not forward)]
     names = Names(bodies, sizes_of(ordered, plan.layout.tensor))
     names.classes = class_names(plan, list(bodies))
+    names.used.update(["LAYOUT"] if plan.layout.world > 1 else [])
     classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
     count = sum(scalars(each) for each in parameters)
@@ -100,7 +101,7 @@ def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple
     ours = [f"from {runtime} import {', '.join(modules)}"] if modules else []
     ours.append(f"from {runtime}.initialize import initialize")
     torch_lines = ["from torch import Tensor, nn"]
-    axes = [name for name in ("DATA", "TENSOR") if name in names.used]
+    axes = [name for name in ("DATA", "LAYOUT", "TENSOR") if name in names.used]
     beside = sorted([*extern_imports(externs), *([f"from parallel import {', '.join(axes)}"] if axes else [])])
     if "." in runtime:  # an installed package sorts with the other libraries
         return tuple(tuple(group) for group in ([*third, *ours, *torch_lines], beside) if group)
@@ -248,7 +249,7 @@ def _model(names: Names, plan: Plan) -> Class:
     start = Function(
         ("def initialize(self, seed: int) -> None:",),
         "Sets the start values of all parameters.",
-        ("initialize(self, INITIAL, seed)",),
+        ("initialize(self, INITIAL, seed, LAYOUT)" if plan.layout.world > 1 else "initialize(self, INITIAL, seed)",),
     )
     return Class(tuple(header), (*methods, start))
 

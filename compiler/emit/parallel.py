@@ -36,16 +36,17 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     summed = _summed(parameters, plan.syncs)
     shape = " x ".join(f"{axis} {size}" for axis, size in axes(layout))
     arguments = ["MESH", *(["split=SPLIT"] if split else []), *(["summed=SUMMED"] if summed else [])]
+    compute = "torch.bfloat16" if spec.precision.compute == "bf16" and layout.shard != "none" else None
     modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
     return ParallelView(
         title=f"How `{comment(plan.name)}` lies over {layout.world} ranks: {shape}. "
         f"Written by dskc from {spec_file}; yours to edit.",
         doc=tuple(_doc(layout)),
-        imports=_imports(runtime, sorted(modules)),
+        imports=_imports(runtime, sorted(modules), compute is not None),
         mesh=tuple(_mesh(spec, layout)),
         tables=tuple(table for table in (_split_table(split, parameters), _summed_table(summed, parameters)) if table),
         layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
-        functions=(_wrap(spec, layout, "torch.bfloat16" if spec.precision.compute == "bf16" else None, units(bodies)),),
+        functions=(_wrap(spec, layout, compute, units(bodies)),),
     )
 
 
@@ -66,9 +67,12 @@ def _doc(layout: Layout) -> list[str]:
     return lines
 
 
-def _imports(runtime: str, modules: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def _imports(runtime: str, modules: Sequence[str], torch: bool) -> tuple[tuple[str, ...], ...]:
+    third = ["import torch"] if torch else []
     ours = f"from {runtime} import {', '.join(modules)}"
-    return (ours, "from torch import nn") if "." in runtime else ("from torch import nn",), (ours,)
+    if "." in runtime:
+        return ((*third, ours, "from torch import nn"),)
+    return (*third, "from torch import nn"), (ours,)
 
 
 def _mesh(spec: Spec, layout: Layout) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ...dsl.diagnostics import Sink
 from ...dsl.read import content
@@ -21,10 +21,13 @@ from . import huggingface
 from .externs import ExternFile, extern_files, fault
 from .launch import launch_files
 from .model import bodies_of, model_view
+from .parallel import parallel_view
 from .render import render
 from .standalone import PACKAGE, runtime_files
 from .text import file_name
 from .train import train_view, writes
+
+PROGRAM: Final = ("model.py", "train.py", "parallel.py")
 
 
 def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dict[str, str] | None:
@@ -45,10 +48,18 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
         "model.py": render("program/model.py", model_view(plan, name, runtime, externs)),
         "train.py": render("program/train.py", train_view(spec, plan, name, digest, runtime, interchange)),
         "plan.json": described,
+        **_parallel(spec, plan, name, runtime),
         **launch_files(spec, plan, name),
         **copies,
     }
-    return files | runtime_files(files["model.py"] + files["train.py"]) if standalone else files
+    own = "".join(text for path, text in files.items() if path in PROGRAM)
+    return files | runtime_files(own) if standalone else files
+
+
+def _parallel(spec: Spec, plan: Plan, name: str, runtime: str) -> dict[str, str]:
+    if plan.layout.world == 1:
+        return {}
+    return {"parallel.py": render("program/parallel.py", parallel_view(spec, plan, name, runtime))}
 
 
 def _check_sample(spec: Spec, plan: Plan, sink: Sink) -> None:

@@ -1,25 +1,86 @@
-"""The lines of a training step that give every gradient, and the loss."""
+"""The lines of `train.py` that differ with the layout: how the model is built, and what a step computes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ...dsl.spec import Spec
-from .layout import indented
+from ..layout import Layout
+from .layout import bracketed, indented
+
+ONE: Final = (
+    "python train.py                      # goes on from the newest checkpoint of the run folder",
+    "python train.py --run runs/second    # in another run folder",
+    "python train.py --steps 10           # stops after step 10 of the whole run's schedule",
+    "torchrun --nproc-per-node 1 train.py",
+)
+MANY: Final = (
+    "launch/torchrun.sh                      # goes on from the newest checkpoint of the run folder",
+    "launch/torchrun.sh --run runs/second    # in another run folder",
+    "launch/torchrun.sh --steps 10           # stops after step 10 of the whole run's schedule",
+    "sbatch launch/slurm.sbatch              # or: kubectl apply -f launch/kubernetes.yaml",
+)
 
 
-def compute(spec: Spec) -> tuple[str, ...]:
+def usage(layout: Layout) -> tuple[str, ...]:
+    """How the program is run."""
+    return ONE if layout.world == 1 else MANY
+
+
+def setup(spec: Spec, layout: Layout) -> tuple[str, ...]:
+    """What comes before anything else."""
+    lines = ["device.one_process()" if layout.world == 1 else "place = MESH.start(place)"]
+    if spec.training.deterministic:
+        lines.append("device.deterministic()")
+    return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
+
+
+def build(layout: Layout, model: str) -> tuple[str, ...]:
+    """The model with its start values."""
+    if layout.world == 1:
+        return ("torch.manual_seed(SEED)", f"model = {model}().to(place)", "model.initialize(SEED)")
+    return (
+        f"torch.manual_seed(SEED{' + DATA.index' if layout.data > 1 else ''})",
+        "with initialize.on_meta():",
+        f"    model = {model}()",
+        "gradients = wrap(model)",
+        "initialize.materialize(model, place)",
+        "model.initialize(SEED)",
+    )
+
+
+def compute(spec: Spec, layout: Layout) -> tuple[str, ...]:
     """Forward and backward of all micro-batches."""
-    if spec.training.gradient_accumulation == 1:
-        forward = _precise(spec, ['loss = objectives(**batch)["loss"]'])
-        return (*_batch(), *forward, "loss.backward()")
-    lines = [*_batch(), *_precise(spec, ['part = objectives(**batch)["loss"] / ACCUMULATION'])]
-    lines += ["part.backward()", "loss += part.detach()"]
-    return ("loss = torch.zeros((), device=place)", "for _ in range(ACCUMULATION):", *indented(lines))
+    several = spec.training.gradient_accumulation > 1
+    part = "share" if layout.data > 1 else "part"
+    lines = [*_batch(layout)]
+    if layout.world > 1:
+        lines.append(f"gradients.micro_batch(last={'part == ACCUMULATION - 1' if several else 'True'})")
+    if several:
+        lines += _precise(spec, [f'{part} = objectives(**batch)["loss"] / ACCUMULATION'])
+        lines += [f"{part}.backward()", f"loss += {part}.detach()"]
+        count = "part" if layout.world > 1 else "_"
+        lines = ["loss = torch.zeros((), device=place)", f"for {count} in range(ACCUMULATION):", *indented(lines)]
+    else:
+        lines += [*_precise(spec, ['loss = objectives(**batch)["loss"]']), "loss.backward()"]
+    return (*lines, "gradients.finish()") if layout.world > 1 else tuple(lines)
 
 
-def _batch() -> list[str]:
-    return ["batch = training.batch(position.samples, MICRO_BATCH)", "position.samples += MICRO_BATCH"]
+def finite(layout: Layout) -> tuple[str, ...]:
+    """The loss of the whole step, of which each rank of the data axis has a share, and the norm as numbers."""
+    loss = "totals.over_data(loss, LAYOUT)" if layout.data > 1 else "loss"
+    arguments = ("position.step + 1", f"loss={loss}", "gradient_norm=norm")
+    return tuple(bracketed("values = guard.finite(", arguments, ")", 12))
+
+
+def _batch(layout: Layout) -> list[str]:
+    if layout.data == 1:
+        return ["batch = training.batch(position.samples, MICRO_BATCH)", "position.samples += MICRO_BATCH"]
+    return [
+        "batch = training.batch(position.samples + DATA.index * MICRO_BATCH, MICRO_BATCH)",
+        "position.samples += DATA.size * MICRO_BATCH",
+    ]
 
 
 def _precise(spec: Spec, lines: Sequence[str]) -> list[str]:

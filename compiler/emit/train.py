@@ -9,15 +9,16 @@ from ...dsl.schema.training import Every
 from ...dsl.spec import Spec
 from ...dsl.values import Quantity
 from ..dims import symbol
+from ..layout import Layout
 from ..lower.inputs import targets
 from ..node import Body
 from ..plan import Plan
+from . import step
 from .constants import Constants, Length
 from .data import DataText, data_text
 from .huggingface import Checkpoint, constant
 from .layout import bracketed
 from .model import bodies_of, class_names, millions, predicted_value, scalars
-from .step import compute
 from .text import comment, quoted
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
@@ -38,7 +39,8 @@ def train_view(
     constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # sha256 of plan.json"]
     constants.rows["HERE"] = ["HERE = Path(__file__).parent"]
     constants.add("SEED", spec.training.seed, "training.seed")
-    length = Length(constants)
+    layout = plan.layout
+    length = Length(constants, layout.data)
     data = data_text(spec, constants, forward)
     constants.add("MICRO_BATCH", spec.training.micro_batch_size, "training.micro_batch_size")
     if spec.training.gradient_accumulation > 1:
@@ -46,7 +48,7 @@ def train_view(
     steps = length.resolve()
     optimizer = _optimizer(spec, constants, parameters)
     rate = _rate(spec, constants, length, steps)
-    norm = _norm(spec, constants)
+    norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
     checkpoint_when, timed = _checkpoint_when(spec, length)
     constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
@@ -58,14 +60,17 @@ def train_view(
     bf16 = spec.precision.compute == "bf16"
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
+    modules |= {"initialize"} if layout.world > 1 else set()
+    modules |= {"totals"} if layout.data > 1 else set()
     loading, writing = _interchange(spec, interchange, constants, data)
     modules |= {"huggingface"} if interchange else set()
     modules |= {"export"} if spec.export.safetensors is not None else set()
     return TrainView(
         title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
+        usage=step.usage(layout),
         model=model,
         doc=data.doc,
-        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates),
+        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates, layout),
         constants=tuple(constants.lines()),
         data=data.lines,
         data_type=data.type,
@@ -74,10 +79,11 @@ def train_view(
         optimizer=optimizer,
         rate=rate,
         steps=steps,
-        setup=_setup(spec),
-        build=(f"model = {model}().to(place)", "model.initialize(SEED)", *loading),
+        setup=step.setup(spec, layout),
+        build=(*step.build(layout, model), *loading),
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
-        compute=compute(spec),
+        compute=step.compute(spec, layout),
+        finite=step.finite(layout),
         validation_autocast="torch.autocast(validation.device.type, torch.bfloat16)" if bf16 else None,
         norm=norm,
         after_step=tuple(f"layers.{name}(model)" for name in functions),
@@ -95,7 +101,7 @@ def train_view(
 
 def _imports(
     spec: Spec, runtime: str, modules: set[str], model: str, parameters: list[Owned],
-    length: Length, timed: bool, validates: bool,
+    length: Length, timed: bool, validates: bool, layout: Layout,
 ) -> tuple[tuple[str, ...], ...]:  # fmt: skip
     limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
     standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
@@ -105,21 +111,17 @@ def _imports(
     if len(ours) > 1 or len(ours[0]) > 100:
         ours = [f"from {runtime} import (", *(f"    {name}," for name in sorted(modules)), ")"]
     first = [*(f"import {name}" for name in standard), "from pathlib import Path"]
-    own = f"from model import {', '.join(names)}"
+    own = [f"from model import {', '.join(names)}"]
+    if layout.world > 1:
+        axes = ["DATA"] if layout.data > 1 else []
+        own.append(f"from parallel import {', '.join([*axes, 'LAYOUT', 'MESH', 'wrap'])}")
     if "." in runtime:
-        return tuple(first), ("import torch", *ours), (own,)
-    return tuple(first), ("import torch",), (*ours, own)
+        return tuple(first), ("import torch", *ours), tuple(own)
+    return tuple(first), ("import torch",), (*ours, *own)
 
 
 def _uses_math(length: Length) -> bool:
     return any("math." in line for line in length.derived)
-
-
-def _setup(spec: Spec) -> tuple[str, ...]:
-    lines = ["device.one_process()"]
-    if spec.training.deterministic:
-        lines.append("device.deterministic()")
-    return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
 
 
 def _objectives(spec: Spec, about: str) -> tuple[str, ...]:
@@ -164,10 +166,13 @@ def _rate(spec: Spec, constants: Constants, length: Length, steps: str) -> str:
     return f"LEARNING_RATE * schedule.{decay.kind}(position.step, {steps}, {warmup}, {floor})"
 
 
-def _norm(spec: Spec, constants: Constants) -> str:
+def _norm(spec: Spec, constants: Constants, layout: Layout) -> str:
+    arguments = ["model"]
     if isinstance(spec.optimizer.clip, Norm):
-        return f"optimizer.clip_norm(model, {constants.add('CLIP', spec.optimizer.clip.max, 'optimizer.clip')})"
-    return "optimizer.clip_norm(model)"
+        arguments.append(constants.add("CLIP", spec.optimizer.clip.max, "optimizer.clip"))
+    if layout.world > 1:
+        arguments.append("LAYOUT" if len(arguments) > 1 else "layout=LAYOUT")
+    return f"optimizer.clip_norm({', '.join(arguments)})"
 
 
 def _evaluate_when(spec: Spec, length: Length) -> str:

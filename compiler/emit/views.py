@@ -55,9 +55,11 @@ class TrainView:
     validation_autocast the precision of validation, None for fp32
     build, finish       lines that make the model, and what is done after the last step
     compute             lines of a step that give every gradient and the loss
+    finite              lines that read loss and norm of the whole step
     """
 
     title: str
+    usage: tuple[str, ...]
     model: str
     doc: str
     imports: tuple[tuple[str, ...], ...]
@@ -73,6 +75,7 @@ class TrainView:
     build: tuple[str, ...]
     objectives: tuple[str, ...]
     compute: tuple[str, ...]
+    finite: tuple[str, ...]
     validation_autocast: str | None
     norm: str
     after_step: tuple[str, ...]
