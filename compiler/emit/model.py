@@ -65,7 +65,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     names.used.update(["LAYOUT"] if plan.layout.world > 1 else [])
     classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
-    count = sum(scalars(each) for each in parameters)
+    count = sum(scalars(each, plan.layout.tensor) for each in parameters)
     title = (
         f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
     )
@@ -78,9 +78,10 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     )
 
 
-def scalars(each: Owned) -> int:
-    """Number of trained values of a parameter, over all iterations."""
-    count = int(each.parameter.trained)
+def scalars(each: Owned, tensor: int) -> int:
+    """Number of trained values of a parameter, over all iterations and the ranks of the tensor axis that split it."""
+    split = each.parameter.placement.get("tensor")
+    count = int(each.parameter.trained) * (tensor if split is not None and split.dim is not None else 1)
     for size in (*each.parameter.shape, *each.counts):
         count *= int(size)  # type: ignore[arg-type]
     return count

@@ -113,12 +113,8 @@ def _summed_table(summed: set[str], parameters: Sequence[Owned]) -> list[str]:
         return []
     paths = [each.path for each in parameters if each.path in summed]
     rows = [name for path in paths for name in _patterns(path, parameters, lambda other: other in summed)]
-    lines = [
-        "# Whole parameters that see a part of the values on each rank: their gradients are added up over the",
-        "# tensor axis.",
-        "SUMMED = (",
-    ]
-    return [*lines, *(f"    {quoted(name)}," for name in rows), ")"]
+    note = "# Whole parameters that see a part of the values on each rank: their gradients are added up."
+    return [note, "SUMMED = (", *(f"    {quoted(name)}," for name in rows), ")"]
 
 
 def _patterns(path: str, parameters: Sequence[Owned], same: Callable[[str], object]) -> list[str]:

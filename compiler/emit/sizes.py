@@ -118,7 +118,7 @@ def _symbolic(sizes: Sizes, dim: Dim) -> None:
 def _name(sizes: Sizes, letter: str, dim: Dim, meaning: str) -> None:
     if dim == 1:
         return
-    free = letter not in sizes.letters.values() and re.fullmatch("[A-Z][A-Za-z]{0,7}", letter)
+    free = letter not in sizes.letters.values() and re.fullmatch("[A-Za-z]{1,8}", letter)
     if dim not in sizes.letters and free:
         sizes.letters[dim] = letter
     names = sizes.meanings.setdefault(dim, [])

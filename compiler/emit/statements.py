@@ -199,17 +199,21 @@ class Writer:
     def _step(self, node: Node, index: int) -> None:
         text = self._call(node)
         if node.name in self.uses.inline and len(text) + self.indent <= INLINE:
-            value = (node.name, 0)
-            self.text[value], self.pending[value] = text, (node, index)
-            return
+            return self._hold_back(node, text, index)
         waiting = [value for value in node.inputs if value in self.pending]
         if len(self._targets(node, index)) + len(text) + self.indent > ROOM and waiting:
             for value in waiting:
                 self._flush(value)
             text = self._call(node)
+            if node.op == "collective" and node.name in self.uses.inline:
+                return self._hold_back(node, text, index)
         for value in waiting:
             self.pending.pop(value, None)
         self._assign(node, text, index)
+
+    def _hold_back(self, node: Node, text: str, index: int) -> None:
+        """An expression to be written where it is used."""
+        self.text[(node.name, 0)], self.pending[(node.name, 0)] = text, (node, index)
 
     def _flush(self, value: Value) -> None:
         node, index = self.pending.pop(value)

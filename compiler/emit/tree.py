@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ..lower.parameters import tied_names
+from ..lower.parameters import rises, tied_names
 from ..node import Body, Node, Parameter
 from ..ops import OPS
 
