@@ -193,7 +193,7 @@ def blocks(model: Any, layout: Layout) -> Iterator[Part]:
     for name, parameter in named_parameters(model):
         if parameter.grad is not None:
             block = block_of(name, parameter.grad, layout)
-            yield Part(layout.source(name), block.local.clone(), block.whole, block.start)
+            yield Part(name, block.local.clone(), block.whole, block.start)
 
 
 @contextlib.contextmanager

@@ -58,12 +58,12 @@ def compute(spec: Spec, layout: Layout) -> tuple[str, ...]:
     if layout.world > 1:
         lines.append(f"gradients.micro_batch(last={'part == ACCUMULATION - 1' if several else 'True'})")
     if several:
-        lines += _precise(spec, [f'{part} = objectives(**batch)["loss"] / ACCUMULATION'])
+        lines += precise(spec, [f'{part} = objectives(**batch)["loss"] / ACCUMULATION'])
         lines += [f"{part}.backward()", f"loss += {part}.detach()"]
         count = "part" if layout.world > 1 else "_"
         lines = ["loss = torch.zeros((), device=place)", f"for {count} in range(ACCUMULATION):", *indented(lines)]
     else:
-        lines += [*_precise(spec, ['loss = objectives(**batch)["loss"]']), "loss.backward()"]
+        lines += [*precise(spec, ['loss = objectives(**batch)["loss"]']), "loss.backward()"]
     return (*lines, "gradients.finish()") if layout.world > 1 else tuple(lines)
 
 
@@ -78,13 +78,13 @@ def _batch(layout: Layout) -> list[str]:
     if layout.data == 1:
         return ["batch = training.batch(position.samples, MICRO_BATCH)", "position.samples += MICRO_BATCH"]
     return [
-        "batch = training.batch(position.samples + DATA.index * MICRO_BATCH, MICRO_BATCH)",
-        "position.samples += DATA.size * MICRO_BATCH",
+        "batch = training.batch(position.samples, MICRO_BATCH, DATA)",
+        "position.samples += MICRO_BATCH * DATA.size",
     ]
 
 
-def _precise(spec: Spec, lines: Sequence[str]) -> list[str]:
+def precise(spec: Spec, lines: Sequence[str], device: str = "place.type") -> tuple[str, ...]:
     """The lines in the precision that the model computes in."""
     if spec.precision.compute != "bf16":
-        return list(lines)
-    return ["with torch.autocast(place.type, torch.bfloat16):", *indented(lines)]
+        return tuple(lines)
+    return (f"with torch.autocast({device}, torch.bfloat16):", *indented(lines))

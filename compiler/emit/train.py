@@ -55,9 +55,8 @@ def train_view(
     record = _record(spec, plan, constants, length, steps, data)
     sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0
-    batches = _batches(spec, constants)
+    validation = _validation(spec, constants, layout) if validates else ()
     functions = after_steps(bodies)
-    bf16 = spec.precision.compute == "bf16"
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
     modules |= {"initialize"} if layout.world > 1 else set()
@@ -84,12 +83,11 @@ def train_view(
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
         compute=step.compute(spec, layout),
         finite=step.finite(layout),
-        validation_autocast="torch.autocast(validation.device.type, torch.bfloat16)" if bf16 else None,
         norm=norm,
         after_step=tuple(f"layers.{name}(model)" for name in functions),
         validates=validates,
         validation_type=data.kind,
-        batches=batches,
+        validation=validation,
         evaluate_when=evaluate_when,
         checkpoint_when=checkpoint_when,
         timed=timed,
@@ -183,12 +181,18 @@ def _evaluate_when(spec: Spec, length: Length) -> str:
     return f"position.step % {interval} == 0 or position.step == last"
 
 
-def _batches(spec: Spec, constants: Constants) -> str:
+def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, ...]:
+    """The body of `validate`."""
     every = spec.training.evaluate
-    if isinstance(every, Every) and every.batches is not None and spec.data.validation:
-        count = constants.add("VALIDATION_BATCHES", every.batches, "training.evaluate")
-        return f"itertools.islice(validation.in_order(MICRO_BATCH), {count})"
-    return "validation.in_order(MICRO_BATCH)"
+    batches = "validation.in_order(MICRO_BATCH)" if layout.data == 1 else "validation.in_blocks(MICRO_BATCH, DATA)"
+    if isinstance(every, Every) and every.batches is not None:
+        batches = f"itertools.islice({batches}, {constants.add('VALIDATION_BATCHES', every.batches, 'training.evaluate')})"
+    arguments = ["model", "model.objectives", batches]
+    mean = "mean" if layout.data == 1 else "mean_over_ranks"
+    arguments += ["LAYOUT"] if layout.data > 1 else []
+    bf16 = spec.precision.compute == "bf16"
+    lines = bracketed(f"return evaluate.{mean}(", arguments, ")", 8 if bf16 else 4)
+    return step.precise(spec, lines, "validation.device.type")
 
 
 def _checkpoint_when(spec: Spec, length: Length) -> tuple[str, bool]:
@@ -211,6 +215,7 @@ def _record(
     arguments += ["start=position.step", f"title={quoted(plan.name)}"]
     if spec.observe.log_every > 1:
         arguments.append(f"every={constants.add('LOG_EVERY', spec.observe.log_every, 'observe.log_every')}")
+    arguments += ["writes=MESH.first"] if plan.layout.world > 1 else []
     arguments += [f"{name}=False" for name in ("progress", "tensorboard") if not getattr(spec.observe, name)]
     return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
 

@@ -52,7 +52,7 @@ class TrainView:
 
     steps, warmup ...   names of constants, or of variables that `derived` computes from the size of the data
     data                lines of `load_data`, which return the training data, then validation data and tokenizer
-    validation_autocast the precision of validation, None for fp32
+    validation          lines of `validate`
     build, finish       lines that make the model, and what is done after the last step
     compute             lines of a step that give every gradient and the loss
     finite              lines that read loss and norm of the whole step
@@ -76,12 +76,11 @@ class TrainView:
     objectives: tuple[str, ...]
     compute: tuple[str, ...]
     finite: tuple[str, ...]
-    validation_autocast: str | None
     norm: str
     after_step: tuple[str, ...]
     validates: bool
     validation_type: str
-    batches: str
+    validation: tuple[str, ...]
     evaluate_when: str
     checkpoint_when: str
     timed: bool

@@ -17,7 +17,7 @@ _ROOM = {"cpu": 2**19, "cuda": 2**25}
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, ignore: int = -100, label_smoothing: float = 0.0, total: Tensor | None = None
+    logits: Tensor, targets: Tensor, ignore: int = -100, label_smoothing: float = 0.0, total: Tensor | int | None = None
 ) -> Tensor:
     """Mean cross entropy in fp32 of logits [..., classes] of any dtype, without an fp32 copy of them.
 
@@ -40,7 +40,7 @@ def split_cross_entropy(
     axis: Axis,
     ignore: int = -100,
     label_smoothing: float = 0.0,
-    total: Tensor | None = None,
+    total: Tensor | int | None = None,
 ) -> Tensor:
     """`cross_entropy` where each rank of `axis` has its block of the classes [..., classes / ranks].
 
@@ -50,7 +50,7 @@ def split_cross_entropy(
 
 
 def _cross_entropy(
-    logits: Tensor, targets: Tensor, ignore: int, smooth: float, total: Tensor | None, axis: Axis | None
+    logits: Tensor, targets: Tensor, ignore: int, smooth: float, total: Tensor | int | None, axis: Axis | None
 ) -> Tensor:
     result: Tensor = _CrossEntropy.apply(logits, targets, ignore, smooth, total, axis)  # type: ignore[no-untyped-call]
     return result
@@ -66,7 +66,7 @@ class _CrossEntropy(torch.autograd.Function):
         targets: Tensor,
         ignore: int,
         smooth: float,
-        total: Tensor | None,
+        total: Tensor | int | None,
         axis: Axis | None,
     ) -> Tensor:
         valid = targets != ignore
@@ -83,7 +83,7 @@ class _CrossEntropy(torch.autograd.Function):
         if axis is not None:
             normaliser, own, mean = _of_all_classes(normaliser, own.where(safe >= 0, 0), mean, smooth, axis)
         losses = normaliser - (1 - smooth) * own - smooth * mean
-        count = valid.sum() if total is None else total
+        count = valid.sum() if total is None else torch.as_tensor(total)
         ctx.save_for_backward(logits, safe, valid, normaliser, count)
         ctx.smooth, ctx.blocks = smooth, 1 if axis is None else axis.size
         return losses.where(valid, 0).sum() / count

@@ -16,7 +16,7 @@ def counted(targets: Tensor, ignore: int = -100) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, total: Tensor | None = None) -> Tensor:
+def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, total: Tensor | int | None = None) -> Tensor:
     """Share of the targets, less ignored ones, that are among the `top` largest logits.
 
     With `total`, the number of counted targets of all ranks, it is what these samples add to the share of all.
@@ -27,7 +27,7 @@ def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, 
 
 @torch.no_grad()
 def split_accuracy(
-    logits: Tensor, targets: Tensor, axis: Axis, ignore: int = -100, total: Tensor | None = None
+    logits: Tensor, targets: Tensor, axis: Axis, ignore: int = -100, total: Tensor | int | None = None
 ) -> Tensor:
     """`accuracy` of the largest logit where each rank of `axis` has its block of the classes, fewer than 2**24."""
     value, index = logits.max(-1)
