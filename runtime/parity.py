@@ -122,9 +122,10 @@ def compare(one: Path | Reference, several: Path, count: int, timeout: float = T
     with tempfile.TemporaryDirectory() as run:
         found = ranks.run(observe, count, str(several), run, timeout=timeout)
     gradients, faults = assemble([part for parts, _ in found for part in parts])
-    faults += [f"rank {rank} has other losses than rank 0" for rank, (_, other) in enumerate(found) if other != found[0][1]]
-    if len(found[0][1]) != len(known.losses):
-        faults.append(f"{len(found[0][1])} steps were made instead of {len(known.losses)}")
+    losses = found[0][1]
+    faults += [f"rank {rank} has other losses than rank 0" for rank, (_, own) in enumerate(found) if own != losses]
+    if len(losses) != len(known.losses):
+        faults.append(f"{len(losses)} steps were made instead of {len(known.losses)}")
     total = torch.stack([each.double().norm() for each in known.gradients.values()]).norm().item()
     elements = sum(each.numel() for each in known.gradients.values())
     rows = []
@@ -138,7 +139,7 @@ def compare(one: Path | Reference, several: Path, count: int, timeout: float = T
         error = (gradient.double() - other.double()).norm().item() / max(norm, usual)
         rows.append(Row(name, gradient.numel(), norm, error))
     faults += [f"{name} has a gradient on the ranks, but not in one process" for name in gradients]
-    return Report(tuple(rows), tuple(zip(known.losses, found[0][1], strict=False)), tuple(faults))
+    return Report(tuple(rows), tuple(zip(known.losses, losses, strict=False)), tuple(faults))
 
 
 def assemble(parts: list[Part]) -> tuple[dict[str, Tensor], list[str]]:

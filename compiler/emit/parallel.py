@@ -10,7 +10,7 @@ from ...dsl.spec import Spec
 from ..layout import Layout
 from ..node import Sync
 from ..plan import Plan
-from .layout import bracketed, commented, fits
+from .layout import bracketed, commented
 from .model import bodies_of
 from .text import comment, place, quoted
 from .tree import Owned, owned, units
@@ -21,9 +21,9 @@ SETTINGS: Final = {
 }  # fmt: skip
 HOW: Final = {
     "none": "Every rank holds all parameters; gradients are added up over the data axis once a step.",
-    "optimizer": "Parameters and optimizer state are cut up over the data axis; parameters are gathered once a step.",
-    "gradients": "Like ZeRO-2: gradients are reduce-scattered in each micro-batch, parameters gathered once a step.",
-    "parameters": "Like ZeRO-3: parameters are gathered where they are used, one unit after the other.",
+    "optimizer": "ZeRO-1: optimizer state is cut up over the data axis, parameters gathered once a step.",
+    "gradients": "ZeRO-2: optimizer state and gradients are cut up over the data axis.",
+    "parameters": "ZeRO-3: parameters are cut up over the data axis, and gathered where they are used.",
 }
 
 
@@ -39,8 +39,7 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     compute = "torch.bfloat16" if spec.precision.compute == "bf16" and layout.shard != "none" else None
     modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
     return ParallelView(
-        title=f"How `{comment(plan.name)}` lies over {layout.world} ranks: {shape}. "
-        f"Written by dskc from {spec_file}; yours to edit.",
+        title=f"Layout of `{comment(plan.name)}`: {shape}. Written by dskc from {spec_file}; yours to edit.",
         doc=tuple(_doc(layout)),
         imports=_imports(runtime, sorted(modules), compute is not None),
         mesh=tuple(_mesh(spec, layout)),

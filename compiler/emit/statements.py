@@ -199,14 +199,16 @@ class Writer:
     def _step(self, node: Node, index: int) -> None:
         text = self._call(node)
         if node.name in self.uses.inline and len(text) + self.indent <= INLINE:
-            return self._hold_back(node, text, index)
+            self._hold_back(node, text, index)
+            return
         waiting = [value for value in node.inputs if value in self.pending]
         if len(self._targets(node, index)) + len(text) + self.indent > ROOM and waiting:
             for value in waiting:
                 self._flush(value)
             text = self._call(node)
             if node.op == "collective" and node.name in self.uses.inline:
-                return self._hold_back(node, text, index)
+                self._hold_back(node, text, index)
+                return
         for value in waiting:
             self.pending.pop(value, None)
         self._assign(node, text, index)

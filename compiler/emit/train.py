@@ -186,7 +186,9 @@ def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, 
     every = spec.training.evaluate
     batches = "validation.in_order(MICRO_BATCH)" if layout.data == 1 else "validation.in_blocks(MICRO_BATCH, DATA)"
     if isinstance(every, Every) and every.batches is not None:
-        batches = f"itertools.islice({batches}, {constants.add('VALIDATION_BATCHES', every.batches, 'training.evaluate')})"
+        batches = (
+            f"itertools.islice({batches}, {constants.add('VALIDATION_BATCHES', every.batches, 'training.evaluate')})"
+        )
     arguments = ["model", "model.objectives", batches]
     mean = "mean" if layout.data == 1 else "mean_over_ranks"
     arguments += ["LAYOUT"] if layout.data > 1 else []

@@ -16,7 +16,9 @@ def counted(targets: Tensor, ignore: int = -100) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, total: Tensor | int | None = None) -> Tensor:
+def accuracy(
+    logits: Tensor, targets: Tensor, top: int = 1, ignore: int = -100, total: Tensor | int | None = None
+) -> Tensor:
     """Share of the targets, less ignored ones, that are among the `top` largest logits.
 
     With `total`, the number of counted targets of all ranks, it is what these samples add to the share of all.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from dskc.compiler.build import check, make_plan
+from dskc.compiler.build import Checked, check, make_plan
 from dskc.compiler.emit import program
 from dskc.compiler.gate import gate
 from dskc.dsl.source import Source
@@ -33,9 +33,19 @@ def compile_source(
     """The program's files; an AssertionError with the findings where there are errors."""
     checked = check(source, profile, overrides)
     assert checked.spec is not None, told(checked.sink)
-    assert checked.lowered is not None, told(checked.sink)
     gate(checked.spec, checked.sink)
     assert not checked.sink.failed, told(checked.sink)
+    return written(checked, standalone)
+
+
+def unchecked_source(source: Source, *overrides: str, profile: str | None = None) -> dict[str, str]:
+    """The program's files of what the gate may still refuse."""
+    return written(check(source, profile, overrides), standalone=False)
+
+
+def written(checked: Checked, standalone: bool) -> dict[str, str]:
+    assert checked.spec is not None, told(checked.sink)
+    assert checked.lowered is not None, told(checked.sink)
     files = program(checked.spec, make_plan(checked.spec, checked.lowered), checked.sink, standalone)
     assert files is not None, told(checked.sink)
     return files

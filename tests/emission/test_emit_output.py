@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from dskc.dsl.source import Source
 
-from .compiled import EXAMPLES, compile_source, example, write
+from .compiled import EXAMPLES, compile_source, example, unchecked_source, write
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.dsk") if path.stem != "dense_100b")
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -37,11 +38,34 @@ class PyFile(SingleFileSnapshotExtension):
 @pytest.mark.parametrize("file", ["model.py", "train.py"])
 @pytest.mark.parametrize("name", NAMES)
 def test_snapshot(name: str, file: str, snapshot: SnapshotAssertion) -> None:
-    assert snapshot(extension_class=PyFile) == compile_source(example(name))[file]
+    text = compile_source(example(name))[file]
+    assert snapshot(extension_class=PyFile) == re.sub('PLAN = "[0-9a-f]+"', 'PLAN = "(see below)"', text)
+
+
+PARALLEL: dict[str, tuple[str, ...]] = {
+    "data": ("parallel.world_size=4",),
+    "zero": ("parallel.world_size=4", "parallel.shard=parameters"),
+    "tensor": ("parallel.world_size=4", "parallel.tensor_model_parallel=4"),
+    "both": (
+        "parallel.world_size=8",
+        "parallel.tensor_model_parallel=2",
+        "parallel.sequence_parallel=true",
+        "parallel.shard=optimizer",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", ["model.py", "train.py", "parallel.py"])
+@pytest.mark.parametrize("layout", ["zero", "both"])
+def test_parallel_snapshot(layout: str, file: str, snapshot: SnapshotAssertion) -> None:
+    text = unchecked_source(example("stdlib_gpt"), *PARALLEL[layout])[file]
+    assert snapshot(extension_class=PyFile) == re.sub('PLAN = "[0-9a-f]+"', 'PLAN = "(see below)"', text)
 
 
 def every_program() -> dict[str, dict[str, str]]:
     programs = {name: compile_source(example(name)) for name in NAMES}
+    for name in NAMES:
+        programs |= {f"{name}-{layout}": unchecked_source(example(name), *flags) for layout, flags in PARALLEL.items()}
     return programs | {name: compile_source(example(base), *flags) for name, (base, flags) in VARIANTS.items()}
 
 

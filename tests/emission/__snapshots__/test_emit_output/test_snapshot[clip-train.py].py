@@ -27,7 +27,7 @@ from dskc.runtime import (
 
 from model import DECAYING, Clip
 
-PLAN = "3f7a1852f135f75602143691bcef08f270add61cf4d08b8426f57447ae61c533"  # sha256 of plan.json
+PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
 SEED = 0
 SAMPLES = 4096

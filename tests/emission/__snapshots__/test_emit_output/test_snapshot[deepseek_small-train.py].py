@@ -32,7 +32,7 @@ from dskc.runtime import (
 
 from model import Deepseek
 
-PLAN = "817ea188ef4942c4140aee41f5be6c9d0c643ac1f2d0d3739a8f77e8d1fa198b"  # sha256 of plan.json
+PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
 SEED = 7  # deepseek_small.dsk:46
 SOURCE = "{stdlib}/**/*.py"  # deepseek_small.dsk:37

@@ -31,7 +31,7 @@ from dskc.runtime import (
 
 from model import Gpt
 
-PLAN = "018773f7e03d83e4ae85f269b8243057b1a7042aa5b7bc1ca726922ec97a4e7e"  # sha256 of plan.json
+PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
 SEED = 1234  # stdlib_gpt.dsk:34
 SOURCE = "{stdlib}/**/*.py"  # stdlib_gpt.dsk:24

@@ -29,7 +29,7 @@ from dskc.runtime import (
 
 from model import DECAYING, VitDigits
 
-PLAN = "d277f6fb4f14bfec950e6174ea0ad0f1c7153cb8227610aeab7ca7126a509195"  # sha256 of plan.json
+PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
 SEED = 7  # vit_digits.dsk:25
 VALIDATION = 0.2  # vit_digits.dsk:19
