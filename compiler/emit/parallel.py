@@ -125,18 +125,15 @@ def _patterns(path: str, parameters: Sequence[Owned], same: Callable[[str], obje
 
 def _wrap(spec: Spec, layout: Layout, compute: str | None, units: Sequence[str]) -> Function:
     """How the model is wrapped on the data axis."""
+    units = units if layout.shard != "none" else ()
     note = place(spec.span("parallel.shard"))
     if layout.shard == "none":
         kind, arguments = "replicated.Replicated", ["model", "LAYOUT"]
     else:
         kind, arguments = "sharded.Sharded", ["model", "LAYOUT", quoted(layout.shard)]
-        arguments += [f"units={_units(units)}"] if units else []
+        arguments += [f"units=model.{units[0]}" if len(units) == 1 else "units=units"] if units else []
         arguments += [f"compute={compute}"] if compute else []
     header = f"def wrap(model: nn.Module) -> {kind}:"
-    lines = commented(bracketed(f"return {kind}(", arguments, ")", 4), note, 4)
+    lines = bracketed("units = [", [f"*model.{unit}" for unit in units], "]", 4) if len(units) > 1 else []
+    lines += commented(bracketed(f"return {kind}(", arguments, ")", 4), note, 4)
     return Function((header,), HOW[layout.shard], tuple(lines))
-
-
-def _units(units: Sequence[str]) -> str:
-    """`model.layers`, or `[*model.dense, *model.experts]`."""
-    return f"model.{units[0]}" if len(units) == 1 else f"[{', '.join(f'*model.{unit}' for unit in units)}]"
