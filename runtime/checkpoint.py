@@ -3,6 +3,9 @@
 A checkpoint is a folder `step-00000100` with `model.safetensors`, `training.safetensors` (optimizer and random
 states), `state.json`, and `manifest.json` (size and SHA-256 of each of them). It is written beside its place, forced
 to the disk and renamed: a crash, a full disk or a kill at any moment leaves the earlier ones as they were.
+
+It holds the state of the whole run whatever its layout, so that any layout resumes any other. Of many ranks the first
+puts the tensors together one by one and writes them; each rank reads its own blocks.
 """
 
 from __future__ import annotations
@@ -11,15 +14,18 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import console, tensorfile
+from . import agree, console, state, tensorfile, whole
 from .errors import RunError
 from .guard import NonFiniteError
+from .layout import Layout, Model
 
 MODEL, TRAINING, STATE, MANIFEST = "model.safetensors", "training.safetensors", "state.json", "manifest.json"
 UNFINISHED = ".writing-"
@@ -37,9 +43,11 @@ class Position:
 class Checkpoints:
     """The checkpoints of one run; the `keep` newest good ones stay."""
 
-    def __init__(self, folder: Path, plan: str, keep: int = 2) -> None:
+    def __init__(self, folder: Path, plan: str, keep: int = 2, layout: Layout | None = None) -> None:
         if keep < 1:
             raise ValueError("at least one checkpoint has to be kept")
+        self._layout = layout or Layout()
+        self._mesh = self._layout.mesh
         self.folder = folder
         self.plan = plan
         self.keep = keep
@@ -53,41 +61,61 @@ class Checkpoints:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08}"
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, final: bool = False) -> bool:
-        """Writes a checkpoint and drops the oldest beyond `keep`.
+    def save(self, model: Model, optimizer: torch.optim.Optimizer, position: Position, final: bool = False) -> bool:
+        """Writes a checkpoint and drops the oldest beyond `keep`; all ranks come to the same end.
 
         A full disk or a missing permission is reported and gives False; the earlier checkpoints stay and training can
         go on. After the `final` step nothing will be saved any more, so there it raises `RunError`. Weights that are
         not finite raise `NonFiniteError` and are not written.
         """
-        _refuse_non_finite(model, position.step)
-        if self.path(position.step).exists():
+        agree.together(lambda: _refuse_non_finite(model, position.step), self._mesh)
+        if agree.first(str(self._mesh.first and self.path(position.step).exists()), self._mesh) == "True":
             return True
-        temporary = self.folder / f"{UNFINISHED}{position.step:08}-{os.getpid()}"
-        try:
-            self._clear_unfinished()
-            temporary.mkdir(parents=True)
-            self._write(temporary, model, optimizer, position)
-            temporary.rename(self.path(position.step))
-            tensorfile.sync_folder(self.folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            reason = self._failed(position.step, error)
-            if final:
-                raise RunError(f"{reason}. Make room and run again: it goes on from there") from error
+        reason = agree.first(self._write(model, optimizer, position), self._mesh)
+        if reason and final:
+            raise RunError(f"{reason}. Make room and run again: it goes on from there")
+        if reason:
             console.LINE.note(f"warning: {reason}; training goes on")
             return False
         console.LINE.note(f"checkpoint written: {self.path(position.step)}")
-        self._drop_old()
+        if self._mesh.first:
+            self._drop_old()
         return True
 
-    def _write(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-        state = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
-        files = {
-            MODEL: tensorfile.write(folder / MODEL, model_tensors(model)),
-            TRAINING: tensorfile.write(folder / TRAINING, {**optimizer_tensors(model, optimizer), **random_states()}),
-            STATE: tensorfile.write_json(folder / STATE, state),
-        }
+    def _write(self, model: Model, optimizer: torch.optim.Optimizer, position: Position) -> str:
+        """Why the first rank could not write; nothing on the others, which give it what it writes."""
+        parts = {MODEL: state.model_blocks(model, self._layout)}
+        parts[TRAINING] = state.training_blocks(model, optimizer, self._layout)
+        tables = {name: whole.table(blocks, self._mesh) for name, blocks in parts.items()}
+        if not self._mesh.first:
+            for name, blocks in parts.items():
+                whole.give(tables[name], blocks, self._mesh)
+            return ""
+        streams = {name: whole.gather(tables[name], blocks, self._mesh) for name, blocks in parts.items()}
+        temporary = self.folder / f"{UNFINISHED}{position.step:08}-{os.getpid()}"
+        about = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
+        try:
+            self._clear_unfinished()
+            temporary.mkdir(parents=True)
+            self._write_files(temporary, tables, streams, about)
+            temporary.rename(self.path(position.step))
+            tensorfile.sync_folder(self.folder)
+        except OSError as error:
+            for stream in streams.values():
+                deque(stream, maxlen=0)  # the others wait until what they give is taken
+            shutil.rmtree(temporary, ignore_errors=True)
+            return self._failed(position.step, error)
+        return ""
+
+    def _write_files(
+        self,
+        folder: Path,
+        tables: dict[str, whole.Table],
+        streams: dict[str, Iterator[Tensor]],
+        about: dict[str, object],
+    ) -> None:
+        files = {name: tensorfile.write_each(folder / name, tables[name], streams[name]) for name in tables}
+        files[STATE] = tensorfile.write_json(folder / STATE, about)
         manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha} for name, sha in files.items()}
         tensorfile.write_json(folder / MANIFEST, manifest)
         tensorfile.sync_folder(folder)
@@ -111,16 +139,26 @@ class Checkpoints:
             except OSError as error:
                 console.LINE.note(f"warning: the old checkpoint {self.path(step)} stays: {error.strerror}")
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Position:
+    def restore(self, model: Model, optimizer: torch.optim.Optimizer | None = None) -> Position:
         """Loads the newest good checkpoint into the model, the optimizer and the random generators.
 
-        Damaged ones are named, set aside and passed over. Without any checkpoint the position is the start.
+        Damaged ones are named, set aside and passed over. Without any checkpoint the position is the start. The first
+        rank chooses for all.
         """
+        chosen = agree.together(lambda: self._newest() if self._mesh.first else 0, self._mesh)
+        step = int(agree.first(str(chosen), self._mesh))
+        if step < 0:
+            return Position()
+        table = whole.table(state.model_blocks(model, self._layout), self._mesh)
+        return agree.together(lambda: self._load(self.path(step), model, optimizer, table), self._mesh)
+
+    def _newest(self) -> int:
+        """The step of the newest good checkpoint; -1 where there never was one."""
         steps = self.steps()
         for step in reversed(steps):
             reason = damage(self.path(step))
             if reason is None:
-                return self._load(self.path(step), model, optimizer)
+                return step
             console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
             self._set_aside(step)
         if steps:
@@ -128,7 +166,7 @@ class Checkpoints:
                 f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are named {DAMAGED}... now. "
                 "Run again to start from the beginning, or put back a good copy"
             )
-        return Position()
+        return -1
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder / f"{DAMAGED}{self.path(step).name}"
@@ -138,26 +176,28 @@ class Checkpoints:
         except OSError as error:
             raise RunError(f"the damaged checkpoint {self.path(step)} cannot be set aside: {error.strerror}") from error
 
-    def _load(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> Position:
-        state = json.loads((path / STATE).read_text("utf-8"))
-        weights = tensorfile.read(path / MODEL)
-        _refuse_other_model(path, model_tensors(model), weights)
-        if optimizer is not None and state["optimizer"] != type(optimizer).__name__:
+    def _load(self, path: Path, model: Model, optimizer: torch.optim.Optimizer | None, table: whole.Table) -> Position:
+        try:
+            about = json.loads((path / STATE).read_text("utf-8"))
+            weights, training = (tensorfile.Reader(path / name) for name in (MODEL, TRAINING))
+        except OSError as error:
             raise RunError(
-                f"{path} was written by a run with {state['optimizer']}, but this one uses {type(optimizer).__name__}. "
+                f"{path} cannot be read: {error.strerror or error}. All machines of a run have to see its folder"
+            ) from error
+        _refuse_other_model(path, table, weights)
+        if optimizer is not None and about["optimizer"] != type(optimizer).__name__:
+            raise RunError(
+                f"{path} was written by a run with {about['optimizer']}, but this one uses {type(optimizer).__name__}. "
                 "Use another run folder, as in --run second"
             )
-        if state["plan"] != self.plan:
+        if about["plan"] != self.plan:
             console.LINE.note(f"note: {path} was written by another plan of the same model; the run goes on from it")
-        with torch.no_grad():
-            for name, tensor in model_tensors(model).items():
-                tensor.copy_(weights[name])
+        state.set_model(model, self._layout, weights)
         if optimizer is not None:
-            training = tensorfile.read(path / TRAINING)
-            set_optimizer(model, optimizer, training)
-            set_random_states(training)
-        console.LINE.note(f"going on from step {state['step']}: {path}")
-        return Position(state["step"], state["samples"])
+            state.set_optimizer(model, optimizer, self._layout, training)
+            state.set_random_states(self._layout, training)
+        console.LINE.note(f"going on from step {about['step']}: {path}")
+        return Position(about["step"], about["samples"])
 
 
 def damage(path: Path) -> str | None:
@@ -181,35 +221,25 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers by name; one that is shared goes by its first name only."""
-    seen: set[int] = set()
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            tensors[name] = tensor
-    return tensors
-
-
-def _refuse_non_finite(model: nn.Module, step: int) -> None:
+def _refuse_non_finite(model: Model, step: int) -> None:
     bad = [
         name
-        for name, tensor in model_tensors(model).items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor.detach()).all()
+        for name, block in state.model_blocks(model, Layout()).items()
+        if block.local.is_floating_point() and not torch.isfinite(block.local).all()
     ]
     if bad:
         raise NonFiniteError(f"after step {step} these weights are NaN or infinite: {_some(bad)}; nothing was written")
 
 
-def _refuse_other_model(path: Path, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+def _refuse_other_model(path: Path, ours: whole.Table, file: tensorfile.Reader) -> None:
+    theirs = {name: file.shape(name) for name in file.names()}
     differences = {
         "only in the model": [name for name in ours if name not in theirs],
         "only in the checkpoint": [name for name in theirs if name not in ours],
         "of another shape": [
-            f"{name} {list(theirs[name].shape)} (the model's is {list(ours[name].shape)})"
+            f"{name} {list(theirs[name])} (the model's is {list(ours[name].shape)})"
             for name in ours
-            if name in theirs and theirs[name].shape != ours[name].shape
+            if name in theirs and theirs[name] != ours[name].shape
         ],
     }
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
@@ -221,40 +251,3 @@ def _refuse_other_model(path: Path, ours: dict[str, Tensor], theirs: dict[str, T
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as `optimizer/<kind>/<parameter>`, independent of how its groups are laid out."""
-    return {
-        f"optimizer/{kind}/{name}": value
-        for name, parameter in model.named_parameters()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor)
-    }
-
-
-def set_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Gives each parameter its state back; the groups keep the settings they were built with."""
-    parameters = dict(model.named_parameters())
-    optimizer.state.clear()
-    for path, value in tensors.items():
-        if path.startswith("optimizer/"):
-            _, kind, name = path.split("/", 2)
-            parameter = parameters[name]
-            # AdamW's step counter stays a float32 scalar; with the fused kernel it lies beside its parameter.
-            optimizer.state[parameter][kind] = value.to(parameter.device)
-
-
-def random_states() -> dict[str, Tensor]:
-    """The states of PyTorch's global generators, which dropout draws from."""
-    states: dict[str, Tensor] = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["random/cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def set_random_states(tensors: dict[str, Tensor]) -> None:
-    """Puts PyTorch's global generators back; a state of a kind of device that is not here is passed over."""
-    torch.set_rng_state(tensors["random/cpu"])
-    if torch.cuda.is_available() and "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"])

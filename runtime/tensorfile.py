@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -32,16 +35,32 @@ KINDS = {
 }
 
 
+class Shaped(Protocol):
+    """What is known of a tensor before it is there."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
+    @property
+    def shape(self) -> Sequence[int]: ...  # noqa: D102
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Writes tensors and forces them to the disk; the SHA-256 of what was written. `OSError` as the system gives it."""
+    return write_each(path, tensors, tensors.values(), metadata)
+
+
+def write_each(
+    path: Path, shapes: Mapping[str, Shaped], tensors: Iterable[Tensor], metadata: Mapping[str, str] | None = None
+) -> str:
+    """`write` for tensors of known shapes that come one after the other."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.nbytes
+    for name, tensor in shapes.items():
+        start, end = end, end + math.prod(tensor.shape) * tensor.dtype.itemsize
         header[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
-    return _write(path, [len(text).to_bytes(8, "little") + text], tensors.values())
+    return _write(path, [len(text).to_bytes(8, "little") + text], tensors)
 
 
 def write_json(path: Path, value: object) -> str:
@@ -79,6 +98,30 @@ def _write_all(handle: int, data: memoryview) -> None:
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, on the CPU."""
     return safetensors.torch.load_file(path)
+
+
+class Reader:
+    """Blocks of the tensors of a file, on the CPU; only what is asked for is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: Any = safetensors.safe_open(path, framework="pt")
+
+    def names(self) -> list[str]:
+        """The tensors of the file."""
+        return list(self._file.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a whole tensor."""
+        return tuple(self._file.get_slice(name).get_shape())
+
+    def read(self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] = ()) -> Tensor:
+        """Elements start..start+shape of a tensor; without `start` all of it."""
+        if start is None or not len(start) or 0 in shape:
+            whole: Tensor = self._file.get_tensor(name)
+            return whole if start is None or not len(start) else whole.new_empty(tuple(shape))
+        place = tuple(slice(first, first + size) for first, size in zip(start, shape, strict=True))
+        part: Tensor = self._file.get_slice(name)[place]
+        return part
 
 
 def sync_folder(path: Path) -> None:

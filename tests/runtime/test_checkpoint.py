@@ -178,7 +178,7 @@ def test_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
         checkpoints.restore(other, optimizer.adamw(other, lr=0.1))
     message = str(caught.value)
     assert "only in the model: extra.weight, extra.bias" in message
-    assert "only in the checkpoint: last.weight, last.bias" in message
+    assert "only in the checkpoint: last.bias, last.weight" in message
     assert "first.weight [8, 4] (the model's is [6, 4])" in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
     assert checkpoints.steps() == [1]
