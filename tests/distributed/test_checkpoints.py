@@ -127,6 +127,7 @@ def test_resuming_in_the_same_layout_is_exact(sizes: Sizes, tmp_path: Path) -> N
 def disk_full_at(write: int, folder: str) -> tuple[bool, str, list[int]]:
     """The first rank's disk takes a number of writes only."""
     run = Run((2, 2, "parameters"), folder)
+    run.train(range(1))
     assert run.save(1)
     original, done = tensorfile._write_all, 0
 
@@ -148,7 +149,7 @@ def disk_full_at(write: int, folder: str) -> tuple[bool, str, list[int]]:
     return went_on, str(caught.value), run.checkpoints.steps()
 
 
-@pytest.mark.parametrize("write", [0, 1, 5, 20, 40])
+@pytest.mark.parametrize("write", [0, 1, 5, 20, 50])
 def test_a_full_disk_is_told_to_all_and_nobody_waits(write: int, tmp_path: Path) -> None:
     for went_on, message, steps in ranks.run(disk_full_at, 4, write, str(tmp_path), timeout=60):
         assert not went_on
