@@ -9,7 +9,7 @@ from typing import Final
 from .node import Node
 from .placement import Axis, Kind
 from .plan import Plan
-from .sharding.ties import Site, owned_sites, ties_of
+from .sharding.ties import Site, owned_sites, sites, ties_of
 
 GRADIENT: Final[dict[Kind, str]] = {"I": "whole", "R": "partial", "P": "whole", "S": "sharded"}
 """What each rank has of the gradient of a value of a type: the duals of `placement`."""
@@ -23,8 +23,8 @@ def parameter_faults(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
             kind = _expected(plan, site, axis)
             if kind is not None:
                 expected[site, axis, kind] += 1
-    found: Counter[tuple[Site, str, str]] = Counter()
-    found.update(((s.body, s.node, s.parameter), s.axis, s.kind) for s in plan.syncs if s.axis in axes)
+    expected.update((site, "pipeline", "all_reduce") for site in _on_several_stages(plan))
+    found = Counter[tuple[Site, str, str]](((s.body, s.node, s.parameter), s.axis, s.kind) for s in plan.syncs)
     for (site, name, kind), count in (expected - found).items():
         yield f"{_named(plan, site)} is partial on the {name} axis: {count} `{kind}` of its gradient is missing"
     for (site, name, kind), count in (found - expected).items():
@@ -43,6 +43,21 @@ def _expected(plan: Plan, site: Site, axis: Axis) -> str | None:
     if not partial:
         return None
     return "shard" if axis == "data" and plan.layout.shard != "none" else "all_reduce"
+
+
+def _on_several_stages(plan: Plan) -> Iterator[Site]:
+    """Parameters that more than one stage of the pipeline holds, in each of them, by their path from the stage."""
+    holders: dict[str, set[int]] = {}
+    held: dict[Site, str] = {}
+    for stage in plan.stages:
+        for node in plan.nodes(stage.body):
+            if node.label is not None and node.op != "repeat":
+                names = [p.name for p in node.parameters]
+                names += [path for path, _ in sites(plan, node.body)] if node.body is not None else []
+                for name in names:
+                    holders.setdefault(f"{node.label}.{name}", set()).add(stage.index)
+                    held[stage.body, node.name, name] = f"{node.label}.{name}"
+    return (site for site, path in held.items() if len(holders[path]) > 1)
 
 
 def _named(plan: Plan, site: Site) -> str:

@@ -125,18 +125,21 @@ class _Checker:
         assert node.body is not None
         inputs = [(inner.name, 0) for inner in self.plan.nodes(node.body) if inner.op == "input"]
         results = self.plan.results[node.body]
-        for value, inner in zip(node.inputs, inputs, strict=True):
+        for value, inner in zip(node.inputs, inputs, strict=False):
             wanted = self.place(node.body, inner)
             if not self._same(body, value, self.place(body, value), wanted):
                 yield self._missing(body, value, [wanted], f"`{node.body}`")
         for i, value in enumerate(results):
             made = self.place(node.body, value)
             if not self._same(body, (node.name, i), node.placements[i][self.axis], made):
-                yield f"is {node.placements[i][self.axis]} on the {self.axis} axis, but `{node.body}` returns {made}"
+                inner_node = self.plan.graphs[node.body].nodes[value[0]]["node"]
+                returned = f"`{value[0]}`, {inner_node.span}, as {made}"
+                yield f"is {node.placements[i][self.axis]} on the {self.axis} axis, but `{node.body}` returns {returned}"
         for inner, value in zip(inputs, results[: node.attrs.get("carried", 0)], strict=False):
             made, wanted = self.place(node.body, value), self.place(node.body, inner)
             if not self._same(node.body, inner, made, wanted):
-                yield f"an iteration of `{node.body}` returns `{value[0]}` as {made}, but the next takes {wanted}"
+                span = self.plan.graphs[node.body].nodes[value[0]]["node"].span
+                yield f"an iteration of `{node.body}` returns `{value[0]}`, {span}, as {made}, the next takes {wanted}"
 
     def _op(self, body: str, node: Node) -> Iterator[str]:
         rows = self._rows(body, node)

@@ -37,7 +37,9 @@ def _own_faults(plan: Plan, stage: Stage) -> Iterator[str]:
 
 
 def _edge_faults(plan: Plan, before: Stage, after: Stage) -> Iterator[str]:
-    spans = {name: plan.graphs[before.body].nodes[value[0]]["node"].span for name, value in _sent(plan, before)}
+    inputs = [node for node in plan.nodes(after.body) if node.op == "input"]
+    spans = {name: node.span for name, node in zip(after.receives, inputs, strict=False)}
+    spans |= {name: plan.graphs[before.body].nodes[value[0]]["node"].span for name, value in _sent(plan, before)}
     for name in dict.fromkeys((*before.sends, *after.receives)):
         sent, received = before.sends.count(name), after.receives.count(name)
         if sent != 1 or received != 1:
@@ -46,7 +48,6 @@ def _edge_faults(plan: Plan, before: Stage, after: Stage) -> Iterator[str]:
     if before.sends != after.receives:
         yield f"receives {', '.join(after.receives)}, but stage {before.index} sends {', '.join(before.sends)}"
         return
-    inputs = [node for node in plan.nodes(after.body) if node.op == "input"]
     for (name, value), node in zip(_sent(plan, before), inputs, strict=False):
         made = _type(plan.graphs[before.body].nodes[value[0]]["node"], value[1])
         if made != _type(node, 0):

@@ -7,12 +7,13 @@ from typing import Any
 
 from ..dsl.source import Span
 from .node import Cost, Node, Objective, Parameter
+from .placement import Placement
 from .plan import Plan
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
     """The plan as dicts, lists, strings and numbers; symbolic sizes are text such as "B*S"."""
-    return {
+    data: dict[str, Any] = {
         "name": plan.name,
         "sizes": dict(plan.sizes),
         "targets": list(plan.targets),
@@ -25,6 +26,10 @@ def plan_data(plan: Plan) -> dict[str, Any]:
             for body in plan.graphs
         },
     }
+    if plan.layout.world > 1:
+        data |= {"layout": asdict(plan.layout), "syncs": [asdict(sync) for sync in plan.syncs]}
+        data |= {"stages": [asdict(stage) for stage in plan.stages]} if plan.stages else {}
+    return {name: plain(value) for name, value in data.items()}
 
 
 def _objective(objective: Objective) -> dict[str, Any]:
@@ -48,6 +53,9 @@ def _node(node: Node) -> dict[str, Any]:
     optional = {
         "attributes": {name: plain(value) for name, value in sorted(node.attrs.items())},
         "parameters": [_parameter(parameter) for parameter in node.parameters],
+        "whole": {name: plain(value) for name, value in sorted(node.whole.items())},
+        "placements": [_placement(placement) for placement in node.placements if placement],
+        "moves": [{"axis": axis, **{name: plain(v) for name, v in asdict(move).items()}} for axis, move in node.moves],
         "formats": list(node.dtypes),
         "label": node.label,
         "share": list(node.share) if node.share else None,
@@ -59,14 +67,19 @@ def _node(node: Node) -> dict[str, Any]:
     return data | {name: value for name, value in optional.items() if value not in (None, [], {})}
 
 
+def _placement(placement: Placement) -> dict[str, str]:
+    return {axis: str(place) for axis, place in sorted(placement.items())}
+
+
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
+    data = {
         "name": parameter.name,
         "shape": [plain(dim) for dim in parameter.shape],
         "init": parameter.init,
         "trained": parameter.trained,
         "decays": parameter.decays,
     }
+    return data | ({"placement": _placement(parameter.placement)} if parameter.placement else {})
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -89,4 +102,6 @@ def plain(value: object) -> Any:
         return value
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
     return str(value)

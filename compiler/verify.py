@@ -24,7 +24,8 @@ def verify(plan: Plan, after: str = "lowering") -> Plan:
     """The plan itself, or a PlanError that lists all that is wrong with it."""
     wrong = [f"{body}: {text}" for body in plan.graphs for text in _body_faults(plan, body)]
     wrong += list(_plan_faults(plan))
-    wrong += placement_faults(plan) if not wrong else ()
+    if not wrong:
+        wrong = [*_type_faults(plan), *placement_faults(plan)]
     if wrong:
         raise PlanError(f"the plan is broken after {after}:\n  " + "\n  ".join(wrong))
     return plan
@@ -74,8 +75,13 @@ def _node_faults(plan: Plan, body: str, node: Node, seen: set[str]) -> Iterator[
             yield f"reads output {output} of `{source}`, which has fewer"
     if node.op in ("call", "repeat") and node.body not in plan.graphs:
         yield f"its body `{node.body}` does not exist"
-    elif node.op in ("call", "repeat"):
-        yield from _call_faults(plan, body, node)
+
+
+def _type_faults(plan: Plan) -> Iterator[str]:
+    for body in plan.graphs:
+        for node in plan.nodes(body):
+            if node.op in ("call", "repeat"):
+                yield from (f"{body}: `{node.name}`: {text}" for text in _call_faults(plan, body, node))
 
 
 def _call_faults(plan: Plan, body: str, node: Node) -> Iterator[str]:

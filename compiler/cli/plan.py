@@ -105,23 +105,36 @@ def timeline(plan: Plan, spec: Spec, file: Path) -> int:
 
 
 def node_lines(plan: Plan) -> list[str]:
-    """Every body with one line per node: result, op, inputs, attributes, format, cost."""
+    """Every body with one line per node: result, types on the axes, op, inputs, attributes, format, cost."""
     lines: list[str] = []
     for body in plan.graphs:
         lines.append(f"{body}:")
         lines += [f"  {_node_text(node)}" for node in plan.nodes(body)]
         lines.append(f"  return {', '.join(_value(v) for v in plan.results[body])}")
+    lines += [f"{s.kind} over {s.axis}: {s.parameter} of {s.node} in {s.body} ({s.reason})" for s in plan.syncs]
     return lines
 
 
 def _node_text(node: Any) -> str:
     types = ", ".join(str(t) for t in node.outputs)
+    places = [_places(placement) for placement in node.placements if placement]
+    types += f" {{{' | '.join(places)}}}" if places else ""
     inputs = ", ".join(_value(v) for v in node.inputs)
-    attributes = "".join(f" {key}={value!r}" for key, value in node.attrs.items() if key != "carried")
+    attributes = "".join(f" {key}={_plain(value)}" for key, value in node.attrs.items() if key != "carried")
+    attributes += "".join(f" {p.name}: {{{_places(p.placement)}}}" for p in node.parameters if p.placement)
+    attributes += "".join(f" {axis}: {move.kind} of {move.what}" for axis, move in node.moves)
     formats = f"  {'/'.join(node.dtypes)}" if node.dtypes else ""
     body = f" {node.body} x {node.count}" if node.body else ""
     cost = f"  flops={node.cost.flops} saved={node.cost.saved}" if node.cost else ""
     return f"{node.name}: {types} = {node.op}{body}({inputs}){attributes}{formats}{cost}  # {node.span}"
+
+
+def _plain(value: Any) -> str:
+    return repr(value) if isinstance(value, str | bool | int | float | tuple | None) else str(value)
+
+
+def _places(placement: Any) -> str:
+    return ", ".join(f"{axis} {place}" for axis, place in placement.items())
 
 
 def _value(value: tuple[str, int]) -> str:

@@ -15,11 +15,13 @@ from ..placement import Axis, Move
 from .places import Code
 
 # Rates of one H100 SXM (NVIDIA H100 data sheet, 2023): dense bf16, HBM3, NVLink per direction; and of one 400 Gb/s port
-# of InfiniBand, which the data axis crosses. Latencies are those of a small NCCL collective inside and across nodes.
+# of InfiniBand, which the data axis crosses.
 FLOPS = 989e12
 MEMORY = 3.35e12
 LINK: Mapping[Axis, float] = {"tensor": 450e9, "data": 50e9}
-LATENCY: Mapping[Axis, float] = {"tensor": 5e-6, "data": 2e-5}
+LATENCY = 1e-9
+"""Seconds for starting a collective: far less than it takes, so that a model made small is laid out like the large one;
+among equals, fewer collectives win."""
 OTHERS_SAMPLES = 1.0
 """Seconds for gathering the batch over the data axis: each rank is to compute its own samples, unless it cannot."""
 
@@ -58,7 +60,7 @@ class Prices:
             return 0.0
         rounds = 2 if kind == "all_reduce" else 1
         passed = amount / self.size if kind == "all_to_all" else amount
-        return rounds * (LATENCY[self.axis] + (self.size - 1) / self.size * passed / LINK[self.axis])
+        return rounds * (LATENCY + (self.size - 1) / self.size * passed / LINK[self.axis])
 
     def moves(self, moves: Iterable[Move]) -> float:
         """Seconds of the collectives inside an op."""

@@ -1,0 +1,85 @@
+"""A collective that is missing, doubled or in the wrong place is refused, and the message says where."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dskc.compiler.check_parameters import parameter_faults
+from dskc.compiler.check_placement import placement_faults
+from dskc.compiler.placement import AXES
+from dskc.compiler.plan import Plan
+from dskc.compiler.verify import PlanError, verify
+
+from .examples import EXAMPLES, LAYOUTS, placed, placed_in
+from .mutants import Mutant, mutants
+
+# Each example with its tensors, its sequences where it has some, and its samples and parameters split over ranks.
+CASES = [
+    *((name, "zero") for name in EXAMPLES),
+    *((name, "sequence") for name in ("bert", "clip", "deepseek_small")),
+    *((name, "tensor") for name in ("digits", "vit_digits")),
+    *(("stdlib_gpt", layout) for layout in LAYOUTS if layout != "zero"),
+]
+PIPELINE = ("parallel.world_size=4", "parallel.pipeline_depth=2", "parallel.tensor_model_parallel=2")
+
+
+def survivors(plan: Plan) -> tuple[int, list[str]]:
+    """How many mutants there are, and those that the checker does not refuse as it should."""
+    count, alive = 0, []
+    for count, mutant in enumerate(mutants(plan), 1):
+        fault = _unnoticed(mutant)
+        if fault is not None:
+            alive.append(f"{mutant.what}: {fault}")
+    return count, alive
+
+
+def _unnoticed(mutant: Mutant) -> str | None:
+    lines = _faults(mutant)
+    told = [
+        line
+        for line in lines
+        if any(p in line for p in mutant.places) and any(f"`{name}`" in line for name in mutant.names)
+    ]
+    return None if told else f"no message names it at {mutant.places}: {lines}" if lines else "it passes"
+
+
+def _faults(mutant: Mutant) -> list[str]:
+    if mutant.sync:  # nodes are as they were, and there are many syncs: only what looks at them is run
+        return list(parameter_faults(mutant.plan, [a for a in AXES if getattr(mutant.plan.layout, a) > 1]))
+    try:
+        verify(mutant.plan)
+    except PlanError as error:
+        return str(error).splitlines()[1:]
+    return []
+
+
+@pytest.mark.parametrize(("name", "layout"), CASES)
+def test_every_mutant_is_refused_with_its_place(name: str, layout: str) -> None:
+    plan = placed_in(name, layout)
+    assert list(placement_faults(plan)) == []
+
+    count, alive = survivors(plan)
+
+    assert alive == []
+    assert count > 20
+
+
+def test_a_missing_sync_is_found_after_every_pass() -> None:
+    plan = placed_in("stdlib_gpt", "both")
+
+    with pytest.raises(PlanError, match="the gradient of its `weight` is partial on the data axis"):
+        verify(replace(plan, syncs=plan.syncs[1:]))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_mutant_of_a_pipeline_is_refused(name: str) -> None:
+    plan = placed(name, *(PIPELINE if name != "dense_100b" else ()), last="pipeline")
+    assert plan.stages
+    assert list(placement_faults(plan)) == []
+
+    count, alive = survivors(plan)
+
+    assert alive == []
+    assert count > 20
