@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ..dsl.source import Span
 from .check_parameters import parameter_faults
 from .check_stages import stage_faults
 from .node import Node, Objective, Tensor, Value
@@ -97,6 +98,10 @@ class _Checker:
         node: Node = self.plan.graphs[body].nodes[value[0]]["node"]
         return node.placements[value[1]][self.axis]
 
+    def _span(self, body: str, value: Value) -> Span:
+        node: Node = self.plan.graphs[body].nodes[value[0]]["node"]
+        return node.span
+
     def _same(self, body: str, value: Value, a: Place, b: Place) -> bool:
         """I and R differ in the gradient only."""
         return a == b or (value not in self.carries[body] and {a.kind, b.kind} == {"I", "R"})
@@ -132,13 +137,12 @@ class _Checker:
         for i, value in enumerate(results):
             made = self.place(node.body, value)
             if not self._same(body, (node.name, i), node.placements[i][self.axis], made):
-                inner_node = self.plan.graphs[node.body].nodes[value[0]]["node"]
-                returned = f"`{value[0]}`, {inner_node.span}, as {made}"
-                yield f"is {node.placements[i][self.axis]} on the {self.axis} axis, but `{node.body}` returns {returned}"
+                span, found = self._span(node.body, value), node.placements[i][self.axis]
+                yield f"is {found} on the {self.axis} axis, but `{node.body}` returns `{value[0]}`, {span}, as {made}"
         for inner, value in zip(inputs, results[: node.attrs.get("carried", 0)], strict=False):
             made, wanted = self.place(node.body, value), self.place(node.body, inner)
             if not self._same(node.body, inner, made, wanted):
-                span = self.plan.graphs[node.body].nodes[value[0]]["node"].span
+                span = self._span(node.body, value)
                 yield f"an iteration of `{node.body}` returns `{value[0]}`, {span}, as {made}, the next takes {wanted}"
 
     def _op(self, body: str, node: Node) -> Iterator[str]:

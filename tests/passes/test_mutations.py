@@ -27,12 +27,9 @@ PIPELINE = ("parallel.world_size=4", "parallel.pipeline_depth=2", "parallel.tens
 
 def survivors(plan: Plan) -> tuple[int, list[str]]:
     """How many mutants there are, and those that the checker does not refuse as it should."""
-    count, alive = 0, []
-    for count, mutant in enumerate(mutants(plan), 1):
-        fault = _unnoticed(mutant)
-        if fault is not None:
-            alive.append(f"{mutant.what}: {fault}")
-    return count, alive
+    broken = list(mutants(plan))
+    faults = [(mutant.what, _unnoticed(mutant)) for mutant in broken]
+    return len(broken), [f"{what}: {fault}" for what, fault in faults if fault is not None]
 
 
 def _unnoticed(mutant: Mutant) -> str | None:
