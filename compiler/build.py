@@ -47,13 +47,16 @@ def make_plan(spec: Spec, lowered: Lowered, last: str | None = None) -> Plan:
 
 
 def planned(checked: Checked, last: str | None = None) -> Plan | None:
-    """The plan of a checked spec; where a pass refuses it, None and the finding in the sink."""
+    """The plan of a checked spec, with its advice in the sink; where a pass refuses it, None and the finding there."""
     from .refused import Refused
 
     if checked.spec is None or checked.lowered is None:
         return None
     try:
-        return make_plan(checked.spec, checked.lowered, last)
+        plan = make_plan(checked.spec, checked.lowered, last)
     except Refused as refused:
         checked.sink.add(refused.diagnostic)
         return None
+    for finding in plan.findings:
+        checked.sink.add(finding)
+    return plan

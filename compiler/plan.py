@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
+from ..dsl.diagnostics import Diagnostic
 from .layout import Layout
 from .node import Body, Node, Objective, Sync, Tensor, Value
 
@@ -45,6 +46,7 @@ class Plan:
     carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
     `layout` is the mesh, `syncs` what keeps parameters in step (see `Sync`); the pipeline pass fills `stages`.
     `sizes` binds the symbolic sizes of this run (B, S); `targets` are the inputs that the prediction does not need.
+    `findings` is the advice of passes; an error is a `Refused`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Plan:
     layout: Layout = field(default_factory=Layout)
     syncs: tuple[Sync, ...] = ()
     stages: tuple[Stage, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
 
     @property
     def roots(self) -> tuple[str, ...]:

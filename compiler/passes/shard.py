@@ -9,19 +9,26 @@ from ...dsl.spec import Spec
 from ..node import Sync
 from ..placement import Axis
 from ..plan import Plan
+from ..sharding.findings import refuse_impossible, refuse_torn_sequence, refuse_unsplit, unused_sequence
 from ..sharding.rewrite import placed
 from ..sharding.search import Search
 from ..sharding.ties import owned_sites
 
 
-def shard(plan: Plan, _spec: Spec) -> Plan:
+def shard(plan: Plan, spec: Spec) -> Plan:
     """Places every value on the axes of more than one rank, at the least cost; sizes are those of one rank then."""
     layout = plan.layout
     axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data))
+    refuse_torn_sequence(plan, spec)
     for axis, size in axes:
         if size > 1:
-            plan = placed(Search(plan, axis, size, layout.sequence_parallel, size))
-    return replace(plan, syncs=tuple(_syncs(plan)))
+            search = Search(plan, axis, size, layout.sequence_parallel, size)
+            refuse_impossible(search, spec)
+            if axis == "tensor":
+                refuse_unsplit(search, spec)
+            plan = placed(search)
+    findings = (*plan.findings, *unused_sequence(plan, spec))
+    return replace(plan, syncs=tuple(_syncs(plan)), findings=findings)
 
 
 def _syncs(plan: Plan) -> Iterator[Sync]:
