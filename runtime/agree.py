@@ -39,6 +39,11 @@ def first(text: str, mesh: Mesh) -> str:
     return bytes(heard.tolist()).decode()
 
 
+def yes(condition: bool, mesh: Mesh) -> bool:
+    """Whether it is so for the first rank; for what ranks may see differently, such as the time."""
+    return first(str(condition), mesh) == "True"
+
+
 def _padded(text: bytes, size: int) -> torch.Tensor:
     return torch.frombuffer(bytearray(text.ljust(size, b"\0")), dtype=torch.uint8) if size else torch.zeros(0).byte()
 

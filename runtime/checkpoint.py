@@ -69,7 +69,7 @@ class Checkpoints:
         not finite raise `NonFiniteError` and are not written.
         """
         agree.together(lambda: _refuse_non_finite(model, position.step), self._mesh)
-        if agree.first(str(self._mesh.first and self.path(position.step).exists()), self._mesh) == "True":
+        if agree.yes(self.path(position.step).exists(), self._mesh):
             return True
         reason = agree.first(self._write(model, optimizer, position), self._mesh)
         if reason and final:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections import deque
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from . import console, tensorfile
+from . import agree, console, tensorfile, whole
 from .errors import RunError
+from .layout import Block, Layout, block_of
 
 
-def safetensors(model: nn.Module, path: Path) -> None:
-    """Writes the model's tensors by name, and compares what was written; a file that is there is replaced."""
+def safetensors(model: nn.Module, path: Path, layout: Layout | None = None) -> None:
+    """Writes the model's tensors by name, and compares what was written; a file that is there is replaced.
+
+    Of many ranks the first writes the tensors of the whole model.
+    """
+    layout = layout or Layout()
+    first: dict[int, str] = {}  # a layout knows a shared tensor by the first of its names
+    blocks = {
+        name: block_of(first.setdefault(id(tensor), name), tensor, layout)
+        for name, tensor in model.state_dict(keep_vars=True).items()
+    }
+    table = whole.table(blocks, layout.mesh)
+    if not layout.mesh.first:
+        whole.give(table, blocks, layout.mesh)
+    agree.together(lambda: _write(path, table, blocks, layout) if layout.mesh.first else None, layout.mesh)
+    console.LINE.note(f"weights written: {path}")
+
+
+def _write(path: Path, table: whole.Table, blocks: dict[str, Block], layout: Layout) -> None:
     temporary = path.with_name(f".{path.name}.new")
-    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    tensors = whole.gather(table, blocks, layout.mesh)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
-        tensorfile.write(temporary, tensors)
-        written = tensorfile.read(temporary)
-        wrong = [name for name, tensor in tensors.items() if not torch.equal(written[name], tensor.cpu())]
-        if wrong:
-            raise RunError(f"{path}: {wrong[0]} was not written as it is; check the disk")
+        digest = tensorfile.write_each(temporary, table, tensors)
+        with temporary.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise RunError(f"{path} was not written as it is; check the disk")
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}; nothing was changed") from error
     finally:
+        deque(tensors, maxlen=0)  # the other ranks wait until what they give is taken
         temporary.unlink(missing_ok=True)
-    console.LINE.note(f"weights written: {path}")

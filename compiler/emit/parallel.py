@@ -31,8 +31,9 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     """Everything `parallel.py` says."""
     layout = plan.layout
     bodies = bodies_of(plan)
-    parameters = [each for each in owned(bodies, (bodies["forward"],)) if each.parameter.trained]
-    split = _split(parameters)
+    tensors = list(owned(bodies, (bodies["forward"],)))
+    parameters = [each for each in tensors if each.parameter.trained]
+    split = _split(tensors)
     summed = _summed(parameters, plan.syncs)
     shape = " x ".join(f"{axis} {size}" for axis, size in axes(layout))
     arguments = ["MESH", *(["split=SPLIT"] if split else []), *(["summed=SUMMED"] if summed else [])]
@@ -43,7 +44,7 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
         doc=tuple(_doc(layout)),
         imports=_imports(runtime, sorted(modules), compute is not None),
         mesh=tuple(_mesh(spec, layout)),
-        tables=tuple(table for table in (_split_table(split, parameters), _summed_table(summed, parameters)) if table),
+        tables=tuple(table for table in (_split_table(split, tensors), _summed_table(summed, parameters)) if table),
         layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
         functions=(_wrap(spec, layout, compute, units(bodies)),),
     )
@@ -84,7 +85,7 @@ def _mesh(spec: Spec, layout: Layout) -> list[str]:
 
 
 def _split(parameters: Sequence[Owned]) -> dict[str, int]:
-    """Parameters that the tensor axis splits, by path, and the dimension."""
+    """Parameters and buffers that the tensor axis splits, by path, and the dimension."""
     found = {}
     for each in parameters:
         lies = each.parameter.placement.get("tensor")

@@ -50,7 +50,7 @@ def train_view(
     rate = _rate(spec, constants, length, steps)
     norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
-    checkpoint_when, timed = _checkpoint_when(spec, length)
+    checkpoint_when, timed = _checkpoint_when(spec, length, layout)
     constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
     record = _record(spec, plan, constants, length, steps, data)
     sample = _sample(spec, plan, forward, constants)
@@ -60,8 +60,9 @@ def train_view(
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
     modules |= {"initialize"} if layout.world > 1 else set()
+    modules |= {"agree"} if layout.world > 1 and timed else set()
     modules |= {"totals"} if layout.data > 1 else set()
-    loading, writing = _interchange(spec, interchange, constants, data)
+    loading, writing = _interchange(spec, interchange, constants, data, layout)
     modules |= {"huggingface"} if interchange else set()
     modules |= {"export"} if spec.export.safetensors is not None else set()
     return TrainView(
@@ -84,11 +85,12 @@ def train_view(
         compute=step.compute(spec, layout),
         finite=step.finite(layout),
         norm=norm,
-        after_step=tuple(f"layers.{name}(model)" for name in functions),
+        after_step=tuple(f"layers.{name}(model{', DATA' if layout.data > 1 else ''})" for name in functions),
         validates=validates,
         validation_type=data.kind,
         validation=validation,
         evaluate_when=evaluate_when,
+        checkpoints="keep=KEEP" if layout.world == 1 else "keep=KEEP, layout=LAYOUT",
         checkpoint_when=checkpoint_when,
         timed=timed,
         record=record,
@@ -197,13 +199,15 @@ def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, 
     return step.precise(spec, lines, "validation.device.type")
 
 
-def _checkpoint_when(spec: Spec, length: Length) -> tuple[str, bool]:
+def _checkpoint_when(spec: Spec, length: Length, layout: Layout) -> tuple[str, bool]:
     every = spec.checkpoint.every
     if not isinstance(every, Quantity):
         return "position.step == last", False
     if every.dimension == "seconds":
         name = length.constants.add("CHECKPOINT_SECONDS", every.value, "checkpoint.every")
-        return f"time.monotonic() - saved >= {name} or position.step == last", True
+        passed = f"time.monotonic() - saved >= {name}"
+        passed = passed if layout.world == 1 else f"agree.yes({passed}, MESH)"
+        return f"{passed} or position.step == last", True
     interval = length.interval("CHECKPOINT_EVERY", every, "checkpoint.every")
     return f"position.step % {interval} == 0 or position.step == last", False
 
@@ -223,14 +227,14 @@ def _record(
 
 
 def _interchange(
-    spec: Spec, found: Checkpoint | None, constants: Constants, data: DataText
+    spec: Spec, found: Checkpoint | None, constants: Constants, data: DataText, layout: Layout
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lines that load weights before training, and that write them after it."""
     loading: list[str] = []
     writing: list[str] = []
     if spec.export.safetensors is not None:
         file = constants.add("SAFETENSORS", spec.export.safetensors, "export.safetensors")
-        writing.append(f"export.safetensors(model, run / {file})")
+        writing.append(f"export.safetensors(model, run / {file}{'' if layout.world == 1 else ', LAYOUT'})")
     if found is None:
         return (), tuple(writing)
     constants.rows["CONFIG"] = constant(found.config)
@@ -260,6 +264,8 @@ def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants) -> tupl
     if spec.precision.compute == "bf16":
         place = "place = next(model.parameters()).device"
         lines = [place, "with torch.autocast(place.type, torch.bfloat16):", *(f"    {line}" for line in lines)]
+    if plan.layout.world > 1:
+        return (*lines, "if MESH.first:", "    print(coder.decode(ids))")
     return (*lines, "print(coder.decode(ids))")
 
 

@@ -56,6 +56,7 @@ class TrainView:
     build, finish       lines that make the model, and what is done after the last step
     compute             lines of a step that give every gradient and the loss
     finite              lines that read loss and norm of the whole step
+    checkpoints         the last arguments of the checkpoint manager
     """
 
     title: str
@@ -82,6 +83,7 @@ class TrainView:
     validation_type: str
     validation: tuple[str, ...]
     evaluate_when: str
+    checkpoints: str
     checkpoint_when: str
     timed: bool
     record: tuple[str, ...]

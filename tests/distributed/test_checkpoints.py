@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dskc.runtime import checkpoint, optimizer, tensorfile, totals
+from dskc.runtime import checkpoint, export, optimizer, tensorfile, totals
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
 from dskc.runtime.guard import NonFiniteError
@@ -17,7 +17,7 @@ from dskc.runtime.layout import Layout
 from dskc.runtime.mesh import Mesh
 
 from . import ranks
-from .models import CPU, SPLIT, SUMMED
+from .models import CPU, SPLIT, SUMMED, Net
 from .test_data_parallel import built, data
 
 Sizes = tuple[int, int, str]  # ranks of the data and of the tensor axis, and what is sharded
@@ -224,3 +224,71 @@ def test_all_damaged_stops_all_ranks(tmp_path: Path) -> None:
     for rank in (0, 1):
         assert f"rank {rank}: Traceback" in str(caught.value)
     assert "none of the 1 checkpoints in" in str(caught.value)
+
+
+def exported(sizes: Sizes, file: str) -> None:
+    run = Run(sizes, file)
+    export.safetensors(run.model, Path(file), run.layout)
+    run.mesh.stop()
+
+
+def test_weights_are_exported_whole(tmp_path: Path) -> None:
+    ranks.run(exported, 4, (2, 2, "parameters"), str(tmp_path / "m.safetensors"))
+
+    model = Net()
+    model.initialize(3)
+    found = tensorfile.read(tmp_path / "m.safetensors")
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+class Stage(torch.nn.Module):
+    """Stages hold a copy of `shared` each."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.shared = torch.nn.Linear(2, 3)
+        for name in names:
+            self.add_module(name, torch.nn.BatchNorm1d(2))
+
+
+STAGES = ("first", "second"), ("third", "fourth")
+
+
+def of_stages(folder: str, saves: bool) -> dict[str, torch.Tensor]:
+    mesh = Mesh(pipeline=2, data=2)
+    mesh.start(CPU)
+    layout = Layout(mesh, tied={"shared.weight": (0, 1), "shared.bias": (0, 1)})
+    stages = [Stage(name) for name in STAGES[mesh.axis("pipeline").index]]
+    stages[1].shared = stages[0].shared
+    updates = optimizer.sgd(stages, lr=0.1, momentum=0.9)
+    checkpoints = Checkpoints(Path(folder), "p", layout=layout)
+    if saves:
+        for stage in stages:
+            fill(stage)
+        sum(p.sum() for stage in stages for p in stage.parameters()).backward()
+        updates.step()
+        checkpoints.save(stages, updates, Position(1))
+    else:
+        checkpoints.restore(stages, updates)
+    mesh.stop()
+    return {name: tensor for stage in stages for name, tensor in stage.state_dict().items()}
+
+
+def fill(module: torch.nn.Module) -> None:
+    """Each tensor has values of its own name."""
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape) + len(name) * 10)
+
+
+def test_stages_of_a_pipeline_make_one_checkpoint(tmp_path: Path) -> None:
+    saved = ranks.run(of_stages, 4, str(tmp_path), True)
+    whole = Stage(*STAGES[0], *STAGES[1])
+
+    assert Checkpoints(tmp_path, "p").restore(whole, optimizer.sgd(whole, lr=0.1, momentum=0.9)) == Position(1)
+    state = whole.state_dict()
+    assert set(saved[0]) | set(saved[2]) == set(state)
+    for rank in (*saved, *ranks.run(of_stages, 4, str(tmp_path), False)):
+        assert len(rank) == 12
+        assert all(torch.equal(tensor, state[name]) for name, tensor in rank.items())

@@ -91,7 +91,8 @@ def write_sample(model: Gpt, coder: tokenizer.Tokenizer) -> None:
         ids = generate.tokens(
             model, [coder.end], SAMPLE_TOKENS, SEQUENCE, SEED, TEMPERATURE, vocab=coder.vocab
         )
-    print(coder.decode(ids))
+    if MESH.first:
+        print(coder.decode(ids))
 
 
 def train(run: Path, stop: int | None, place: torch.device) -> None:
@@ -108,7 +109,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     initialize.materialize(model, place)
     model.initialize(SEED)
     updates = build_optimizer(model)
-    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP)
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP, layout=LAYOUT)
     position = checkpoints.restore(model, updates)
     objectives = device.compiled(model.objectives, place)
     how = "eager" if device.missing_compiler(place) else "compiled"
