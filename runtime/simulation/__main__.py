@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ..errors import RunError
 from .events import packed
+from .forked import forked
 from .program import trained
 
 
 def main() -> None:
     """Simulates the ranks in their order."""
-    folder, world, steps, *ranks = sys.argv[1:]
+    name, world, steps, *ranks = sys.argv[1:]
+    folder = Path(name).resolve()
     for rank in map(int, ranks):
-        start = time.perf_counter()
         try:
-            record = trained(Path(folder).resolve(), rank, int(world), int(steps))
-        except BaseException:
-            print(f"rank {rank}:", file=sys.stderr)
-            raise
-        seconds = round(time.perf_counter() - start, 3)
-        print(json.dumps({"rank": rank, "seconds": seconds, "record": packed(record)}), flush=True)
+            found = forked(partial(_rank, folder, rank, int(world), int(steps)))
+        except RunError as error:
+            sys.exit(f"rank {rank}:\n{error}")
+        print(json.dumps(found), flush=True)
+
+
+def _rank(folder: Path, rank: int, world: int, steps: int) -> dict[str, Any]:
+    start = time.perf_counter()
+    record = trained(folder, rank, world, steps)
+    return {"rank": rank, "seconds": round(time.perf_counter() - start, 3), "record": packed(record)}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def alone(rank: int, world: int, folder: Path | None = None) -> Iterator[Recorde
     """This process is rank `rank` of `world` ranks inside the block; tensors made there have no memory.
 
     Gives the recorder of what the rank says to the others. Received values and results of collectives have the right
-    shape and no content.
+    shape and no content. A process is one rank only, since torch keeps meshes: see `forked`.
     """
     if dist.is_initialized():
         raise RunError("a simulation needs a process that belongs to no process group yet")

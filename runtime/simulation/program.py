@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..checkpoint import Position
 from ..errors import RunError
+from ..mesh import Axis
 from .events import Record
 from .fake import alone
 from .recorder import Recorder
@@ -53,7 +54,7 @@ class Zeros:
     def __getattr__(self, name: str) -> Any:
         raise RunError(f"the simulation knows nothing of the data but its batches; the program asks for `{name}`")
 
-    def batch(self, first: int, size: int) -> dict[str, Tensor]:  # noqa: ARG002 (all samples are alike)
+    def batch(self, first: int, size: int, axis: Axis | None = None) -> dict[str, Tensor]:  # noqa: ARG002 (all are alike)
         """The inputs of the model by name."""
         return {name: torch.zeros(self._numbers(shape, size), dtype=dtype) for name, dtype, shape in self._inputs}
 

@@ -43,9 +43,8 @@ def _worker(folder: Path, world: int, ranks: Sequence[int], steps: int) -> Itera
         assert child.stdout is not None
         assert child.stderr is not None
         for line in child.stdout:
-            if line.startswith("{"):
-                data = json.loads(line)
-                yield data["rank"], data["seconds"], unpacked(data["record"])
+            data = json.loads(line)
+            yield data["rank"], data["seconds"], unpacked(data["record"])
         trouble = child.stderr.read()
     if child.returncode:
         raise RunError(f"a rank of {folder} could not be simulated:\n{trouble.strip()[-4000:]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import PipelineStage, schedules
 
-from dskc.runtime.simulation.events import Record
+from dskc.runtime.simulation.events import Record, packed, unpacked
 from dskc.runtime.simulation.fake import alone
+from dskc.runtime.simulation.forked import forked
 
 AXES = ("pipeline", "data", "tensor")
 HERE = Path(__file__).parent
@@ -116,9 +117,10 @@ class Run:
 @cache
 def records(run: Run) -> dict[int, Record]:
     """What every rank of a program says."""
-    found = {}
-    for rank in range(run.world):
-        with alone(rank, run.world, HERE) as recorder:
-            run.step()
-        found[rank] = recorder.record
-    return found
+    return {rank: unpacked(forked(partial(_said, run, rank))) for rank in range(run.world)}
+
+
+def _said(run: Run, rank: int) -> dict[str, Any]:
+    with alone(rank, run.world, HERE) as recorder:
+        run.step()
+    return packed(recorder.record)
