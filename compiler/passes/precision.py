@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...dsl.spec import Spec
 from ..node import Node, Tensor
@@ -11,10 +11,20 @@ from ..plan import Plan
 # https://docs.pytorch.org/docs/stable/amp.html: ops that autocast runs in the low precision and in fp32; the others
 # take the widest type among their inputs.
 LOW = frozenset({"linear", "conv2d", "matmul", "scaled_dot_product_attention", "expert_linear"})
-FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "embedding", "route", "parameter"})
+FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "route"})
+LOOKED_UP = frozenset({"embedding", "parameter"})  # these give what their parameters hold
 STORED = {"int": "int64", "bool": "bool", "float": "fp32"}
 WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int64": 8, "bool": 1}
 """Bytes of one element."""
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Of products, and of parameters as they are used."""
+
+    products: str
+    parameters: str
+
 
 Chosen = dict[tuple[str, str], tuple[str, ...]]
 
@@ -22,15 +32,17 @@ Chosen = dict[tuple[str, str], tuple[str, ...]]
 def precision(plan: Plan, spec: Spec) -> Plan:
     """Fills `Node.dtypes` of every body for the format of `precision.compute`.
 
-    A body called with several formats keeps the widest of each value, which bounds its memory from above.
+    A body called with several formats keeps the widest of each value, which bounds its memory from above. Parameters
+    that the data axis shards are gathered in the low precision, so what they are looked up in has it as well.
     """
     low = {"bf16": "bf16", "fp16": "fp16", "fp8": "bf16"}.get(spec.precision.compute, "fp32")
     chosen: Chosen = {}
-    _run(plan, "forward", (), low, chosen)
+    formats = Formats(low, low if plan.layout.shard != "none" else "fp32")
+    _run(plan, "forward", (), formats, chosen)
     return plan.rewrite(lambda body, node: replace(node, dtypes=chosen[body, node.name]))
 
 
-def _run(plan: Plan, body: str, arguments: tuple[str, ...], low: str, chosen: Chosen) -> tuple[str, ...]:
+def _run(plan: Plan, body: str, arguments: tuple[str, ...], low: Formats, chosen: Chosen) -> tuple[str, ...]:
     """Formats of the body's results for these formats of its inputs."""
     given = iter(arguments)
     for node in plan.nodes(body):
@@ -46,7 +58,7 @@ def _run(plan: Plan, body: str, arguments: tuple[str, ...], low: str, chosen: Ch
     return tuple(chosen[body, source][output] for source, output in plan.results[body])
 
 
-def _call(plan: Plan, node: Node, incoming: tuple[str, ...], low: str, chosen: Chosen) -> tuple[str, ...]:
+def _call(plan: Plan, node: Node, incoming: tuple[str, ...], low: Formats, chosen: Chosen) -> tuple[str, ...]:
     assert node.body is not None
     results = _run(plan, node.body, incoming, low, chosen)
     if node.op == "repeat" and node.count > 1:
@@ -55,11 +67,13 @@ def _call(plan: Plan, node: Node, incoming: tuple[str, ...], low: str, chosen: C
     return results
 
 
-def _produced(node: Node, tensor: Tensor, low: str, incoming: tuple[str, ...]) -> str:
+def _produced(node: Node, tensor: Tensor, low: Formats, incoming: tuple[str, ...]) -> str:
     if tensor.kind != "float":
         return STORED[tensor.kind]
     if node.op in LOW:
-        return low
+        return low.products
+    if node.op in LOOKED_UP and node.parameters and node.parameters[0].shape:  # single numbers stay whole
+        return low.parameters
     floats = tuple(dtype for dtype in incoming if dtype in ("fp32", "bf16", "fp16"))
     return "fp32" if node.op in FULL or not floats else _widest(floats)
 

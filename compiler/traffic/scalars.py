@@ -1,4 +1,4 @@
-"""The single numbers of a step: the targets that count, the loss, the norm of the gradients."""
+"""The single numbers of a step: the loss and the norm of the gradients."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from .model import Traffic, row
 
 
 def scalars(plan: Plan, _spec: Spec) -> Iterator[Traffic]:
-    """Number of targets and loss over the data axis, loss over the stages, square of the norm over all ranks."""
+    """The loss over the data axis and over the stages, the square of the norm over all ranks."""
     layout = plan.layout
     if layout.data > 1:
-        yield row("data", "all_reduce", "scalars", 8, layout.data)
         yield row("data", "all_reduce", "scalars", 4, layout.data)
     if layout.pipeline > 1:
         yield row("pipeline", "all_reduce", "scalars", 4, layout.pipeline)
