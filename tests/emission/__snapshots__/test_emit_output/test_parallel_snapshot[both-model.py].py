@@ -50,7 +50,8 @@ class SelfAttention(nn.Module):  # std/prelude.dsk:7
         self.value = nn.Linear(256, 64, bias=False)  # std/prelude.dsk:12
         self.output = nn.Linear(128, 256, bias=False)  # std/prelude.dsk:25
 
-    def forward(self, x_BSD: Tensor) -> Tensor:
+    def forward(self, x_BsD: Tensor) -> Tensor:
+        x_BSD = collectives.all_gather_both(x_BsD, TENSOR, 1)  # std/prelude.dsk:10
         q_BGSK = self.query(x_BSD).unflatten(-1, (4, 32)).transpose(1, 2)  # std/prelude.dsk:13
         k_BgSK = self.key(x_BSD).unflatten(-1, (2, 32)).transpose(1, 2)  # std/prelude.dsk:14
         v_BgSK = self.value(x_BSD).unflatten(-1, (2, 32)).transpose(1, 2)  # std/prelude.dsk:15
@@ -85,12 +86,9 @@ class Layer(nn.Module):  # stdlib_gpt.dsk:10
         self.feed_forward_norm = nn.RMSNorm(256, eps=1e-06)  # stdlib_gpt.dsk:12
         self.swiglu = Swiglu()  # stdlib_gpt.dsk:12
 
-    def forward(self, x_BSD: Tensor) -> Tensor:
-        x_BsD = collectives.split_both(x_BSD, TENSOR, 1)  # stdlib_gpt.dsk:11
-        self_attention_BsD = self.self_attention(self.attention_norm(x_BSD))
-        h_BsD = x_BsD + self_attention_BsD
-        add_BsD = h_BsD + self.swiglu(self.feed_forward_norm(h_BsD))  # stdlib_gpt.dsk:12
-        return collectives.all_gather_both(add_BsD, TENSOR, 1)
+    def forward(self, x_BsD: Tensor) -> Tensor:
+        h_BsD = x_BsD + self.self_attention(self.attention_norm(x_BsD))  # stdlib_gpt.dsk:11
+        return h_BsD + self.swiglu(self.feed_forward_norm(h_BsD))  # stdlib_gpt.dsk:12
 
 
 class Gpt(nn.Module):  # stdlib_gpt.dsk:15
@@ -104,10 +102,12 @@ class Gpt(nn.Module):  # stdlib_gpt.dsk:15
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [B, S, V] of tokens [B, S]."""
         x_BSd = self.embedding(tokens)  # stdlib_gpt.dsk:16
-        x_BSD = collectives.all_gather_both(x_BSd, TENSOR, 2)  # stdlib_gpt.dsk:17
+        x_BsD = collectives.all_to_all(x_BSd, TENSOR, 2, 1)  # stdlib_gpt.dsk:17
         for layer in self.layers:
-            x_BSD = layer(x_BSD)
-        logits_BSV = self.linear(self.rms_norm(x_BSD))  # stdlib_gpt.dsk:18
+            x_BsD = layer(x_BsD)
+        # stdlib_gpt.dsk:18
+        rms_norm_BSD = collectives.all_gather_both(self.rms_norm(x_BsD), TENSOR, 1)
+        logits_BSV = self.linear(rms_norm_BSD)
         return logits_BSV
 
     def objectives(self, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
