@@ -7,6 +7,7 @@ inputs and parameters are joined by the types of those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from torch import nn
 
 from dskc.compiler.dims import Dim, substitute
 from dskc.compiler.node import Node, Parameter, Tensor
+from dskc.compiler.ops.base import kept
 from dskc.compiler.ops.sharding import AXES
 from dskc.compiler.placement import Axis as AxisName
 from dskc.compiler.placement import Place, Row
@@ -138,9 +140,23 @@ class Rank:
         text = self.trial.op.emit(self.node, self.types, args | {"B": "B", "S": "S"}, "self.label")
         scope = dict(self.scope)
         exec(f"def forward(self, B, S, total, {', '.join(names)}):\n    return {text}", scope)
-        self.outputs = as_tuple(scope["forward"](holder, self.sizes["B"], self.sizes["S"], total, *self.inputs))
+        self.kept: dict[int, int] = {}
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
+            self.outputs = as_tuple(scope["forward"](holder, self.sizes["B"], self.sizes["S"], total, *self.inputs))
         assert [tuple(y.shape) for y in self.outputs] == [actual(t.shape, self.sizes) for t in self.node.outputs]
         return self.outputs
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        own = [] if self.module is None else [p.untyped_storage().data_ptr() for p in self.module.parameters()]
+        if tensor.untyped_storage().data_ptr() not in own:
+            self.kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def predicted(self) -> int:
+        """Bytes that the record of the op says backward keeps on this rank, with floats of 8 bytes."""
+        size = {"float": 8, "int": 8, "bool": 1}
+        tensors = [tensor for _, tensor in kept(self.trial.op, self.node, self.types)]
+        return sum(math.prod(actual(t.shape, self.sizes)) * size[t.kind] for t in tensors)
 
     def back(self, gradients: list[torch.Tensor | None]) -> list[torch.Tensor]:
         return derivatives(self.outputs, self.inputs, self.module, gradients)
@@ -236,8 +252,8 @@ def together(tasks: list[Any], moves: list[tuple[str, Dim]], sizes: Mapping[str,
     return found
 
 
-def check_row(sample: Sample, axis: AxisName, size: int, row: Row, training: bool = True) -> None:
-    """Runs a row on all ranks, forward and backward, against one process."""
+def check_row(sample: Sample, axis: AxisName, size: int, row: Row, training: bool = True) -> list[Rank]:
+    """Runs a row on all ranks, forward and backward, against one process; the ranks."""
     sizes = sizes_of(axis, size)
     trial = Trial(sample, sizes)
     ranks = [Rank(trial, axis, size, row, index) for index in range(size)]
@@ -285,6 +301,7 @@ def check_row(sample: Sample, axis: AxisName, size: int, row: Row, training: boo
     places += [named[name] for name in trained(trial.module)]
     for i, (gradient, place) in enumerate(zip(expected, places, strict=bool(expected))):
         check_gradient([result[i] for result in results], place, gradient, f"gradient {i} ({place})")
+    return ranks
 
 
 def _check_buffers(trial: Trial, ranks: list[Rank], row: Row) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..node import Node, Parameter, Tensor
 from ..placement import REPLICATED, Row, Sharding, shard
-from .base import Attribute, Inferred, Op, ShapeError
+from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import INIT, STD, choice, dimension, literal, module_call, number, operand, require_kind, start, whole
 from .sharding import AXES, cut, parts, spelled
 
@@ -19,11 +19,14 @@ def _embedding(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
     return Inferred((Tensor((*x.shape, dim)),), (Parameter("weight", (size, dim), start(attrs)),))
 
 
+def _vocabulary_axes(node: Node) -> list[str]:
+    return [AXES[axis] for axis, place in node.parameters[0].placement.items() if place == shard(0)]
+
+
 def _embedding_module(node: Node) -> str:
     size, dim = node.parameters[0].shape
-    split = [AXES[axis] for axis, place in node.parameters[0].placement.items() if place == shard(0)]
-    if split:
-        return f"layers.SplitEmbedding({size}, {dim}, {', '.join(split)})"
+    if axes := _vocabulary_axes(node):
+        return f"layers.SplitEmbedding({size}, {dim}, {', '.join(axes)})"
     return f"nn.Embedding({size}, {dim})"
 
 
@@ -38,6 +41,12 @@ def _embedding_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
     return {**node.attrs, "size": node.attrs["size"] // rows, "dim": node.attrs["dim"] // cut(node, sizes, -1)}
 
 
+def _embedding_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
+    if not _vocabulary_axes(node):
+        return ("x",)
+    return (inputs[0], Tensor(inputs[0].shape, "bool"))
+
+
 EMBEDDING = Op(
     "embedding",
     "Looks up a learned vector for each index: int[...] -> [..., dim].",
@@ -50,7 +59,7 @@ EMBEDDING = Op(
         INIT,
         STD,
     ),
-    saved=lambda node, inputs: ("x",),
+    saved=_embedding_saved,
     module=_embedding_module,
     sharding=_embedding_sharding,
     local=_embedding_local,

@@ -146,15 +146,25 @@ def _contrastive_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     return Sharding(("..", "..", ""), (), ("",), rows=(own,))
 
 
+def _contrastive_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    """`ranks`: how many times this rank's rows it compares with."""
+    ranks = product(tuple(sizes.get(axis, 1) for axis, _ in dict(node.moves).items()))
+    return node.attrs if ranks == 1 else {**node.attrs, "ranks": ranks}
+
+
 def _contrastive_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
-    return 2 * inputs[0].elements * inputs[0].shape[0]
+    """Both ways are one product where all rows are here, else two of this rank's rows with all."""
+    ranks = node.attrs.get("ranks", 1)
+    return 2 * inputs[0].elements * inputs[0].shape[0] * (ranks if ranks == 1 else 2 * ranks)
 
 
 def _contrastive_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
-    a = inputs[0]
+    a, ranks = inputs[0], node.attrs.get("ranks", 1)
     rows = a.shape[0]
-    square = Tensor((rows, rows))
-    return ("a", "b", "scale", a, square, square, Tensor((rows,), "int"), Tensor(()), Tensor(()))
+    square = Tensor((rows, rows * ranks))
+    gathered = Tensor((rows * ranks, a.shape[1]))
+    products = (a,) if ranks == 1 else (a, a, gathered, gathered)
+    return ("a", "b", "scale", *products, square, square, Tensor((rows,), "int"), Tensor(()), Tensor(()))
 
 
 def _cosine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -227,6 +237,7 @@ LOSSES = (
         flops=_contrastive_flops,
         saved=_contrastive_saved,
         sharding=_contrastive_sharding,
+        local=_contrastive_local,
         imports=("layers",),
         category="loss",
     ),
