@@ -128,7 +128,7 @@ class Rank:
         assert self.module is not None
         self.module.load_state_dict({name: value.clone() for name, value in values.items()})
 
-    def run(self, values: list[torch.Tensor], total: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    def run(self, values: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         self.inputs = [v.detach().clone().requires_grad_(v.is_floating_point()) for v in values]
         holder = nn.Module()
         holder.label = self.module  # type: ignore[assignment]
@@ -136,13 +136,12 @@ class Rank:
         variadic = bool(self.trial.op.tensors) and self.trial.op.tensors[0].startswith("*")
         names = [f"xs_{i}" if variadic else name for i, name in enumerate(self.trial.names)]
         args = {"xs": ", ".join(names)} if variadic else dict(zip(names, names, strict=True))
-        args |= {"total": "total"} if self.trial.op.count is not None else {}
         text = self.trial.op.emit(self.node, self.types, args | {"B": "B", "S": "S"}, "self.label")
         scope = dict(self.scope)
-        exec(f"def forward(self, B, S, total, {', '.join(names)}):\n    return {text}", scope)
+        exec(f"def forward(self, B, S, {', '.join(names)}):\n    return {text}", scope)
         self.kept: dict[int, int] = {}
         with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
-            self.outputs = as_tuple(scope["forward"](holder, self.sizes["B"], self.sizes["S"], total, *self.inputs))
+            self.outputs = as_tuple(scope["forward"](holder, self.sizes["B"], self.sizes["S"], *self.inputs))
         assert [tuple(y.shape) for y in self.outputs] == [actual(t.shape, self.sizes) for t in self.node.outputs]
         return self.outputs
 
@@ -270,17 +269,12 @@ def check_row(sample: Sample, axis: AxisName, size: int, row: Row, training: boo
         rank.training = training
         if state:
             rank.load(state)
-    total = None
-    if trial.op.count is not None:
-        scope = {"layers": layers, **dict(zip(trial.names, whole, strict=True))}
-        total = eval(trial.op.count(trial.node, {name: name for name in trial.names}), scope)
-
     if trial.module is not None:
         trial.module.train(training)
     torch.manual_seed(7)
     wanted = trial.run()
     given = [cut(value.detach(), place, size) for value, place in zip(whole, row.inputs, strict=True)]
-    tasks = [lambda r=rank, i=i: r.run([pieces[i] for pieces in given], total) for i, rank in enumerate(ranks)]
+    tasks = [lambda r=rank, i=i: r.run([pieces[i] for pieces in given]) for i, rank in enumerate(ranks)]
     found = together(tasks, [(m.kind, m.forward) for m in row.moves if m.forward] if training else [], LOCAL)
     for i, (value, place) in enumerate(zip(wanted, row.outputs, strict=True)):
         check([outputs[i].detach() for outputs in found], place, value.detach(), f"output {i}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,12 @@ from dskc.runtime import layers
 
 from .op_samples import SAMPLES, Sample, Trial, s
 from .split_ops import check_local_shapes, check_row, local_node, sizes_of
+
+
+def masked(sample: Sample) -> Sample:
+    """A loss as the sharding pass marks it where targets may be ignored."""
+    return replace(sample, attrs={**sample.attrs, "masked": True})
+
 
 HEADS = ("query: B 4 S 8", "key: B 4 S 8", "value: B 4 S 8")
 FURTHER = (
@@ -44,7 +51,7 @@ FURTHER = (
     s("accuracy", "logits: B S 12", "targets: int B S < 12", ignore=5),
     s("perplexity", "logits: B S 12", "targets: int B S < 12", ignore=5),
 )
-ALL = (*SAMPLES, *FURTHER)
+ALL = tuple(masked(sample) if "ignore" in sample.attrs else sample for sample in (*SAMPLES, *FURTHER))
 AXES_AND_SIZES: tuple[tuple[Axis, int], ...] = (("tensor", 2), ("tensor", 4), ("data", 2))
 each = pytest.mark.parametrize("sample", ALL, ids=str)
 
@@ -110,7 +117,7 @@ def test_a_row_with_one_type_wrong_is_noticed(sample: Sample) -> None:
         right = rows_of(trial.node, trial.types, axis, 2, sequence_parallel=True)
         for row in right[1:]:
             for wrong in _wrong(trial, row):
-                if wrong not in right and not (sample.op in ("mean", "mse") and _shares(wrong)):
+                if wrong not in right and not (sample.op in ("mean", "mse", "cross_entropy") and _shares(wrong)):
                     assert not _passes(sample, axis, wrong), f"{axis}: {text(wrong)} passed"
 
 
@@ -253,9 +260,11 @@ WRITTEN: list[tuple[Sample, str, Axis, str, str | None]] = [
     (s("contrastive", "a: B 8", "b: B 8", "scale:"), "S(0), S(0), R |  -> P", "data",
      "layers.split_contrastive(a, b, scale, DATA)", None),
     (s("cross_entropy", "logits: B S 10", "targets: int B S < 10"), "S(0), S(0) |  -> P", "data",
-     "layers.cross_entropy(logits, targets, total=total)", None),
+     "layers.cross_entropy(logits, targets, total=targets.numel() * DATA.size)", None),
+    (s("cross_entropy", "logits: B 10", "targets: int B < 10", ignore=3, masked=True), "S(0), S(0) |  -> P", "data",
+     "layers.cross_entropy(logits, targets, ignore=3, total=layers.counted(targets, DATA, ignore=3))", None),
     (s("cross_entropy", "logits: B S 10", "targets: int B S < 10"), "S(2), R |  -> I", "tensor",
-     "layers.split_cross_entropy(logits, targets, TENSOR, total=total)", None),
+     "layers.split_cross_entropy(logits, targets, TENSOR)", None),
     (s("perplexity", "logits: B 10", "targets: int B < 10", ignore=0), "S(0), S(0) |  -> I", "data",
      "layers.perplexity(logits, targets, DATA, ignore=0)", None),
 ]  # fmt: skip
@@ -268,7 +277,7 @@ def test_text_and_memory_of_split_ops(case: tuple[Sample, str, Axis, str, str | 
     rows = rows_of(trial.node, trial.types, axis, 2)
     (row,) = [row for row in rows if text(row) == wanted]
     node, types = local_node(trial, axis, 2, row)
-    args = {name: name for name in trial.names} | ({"total": "total"} if trial.op.count else {})
+    args = {name: name for name in trial.names}
     assert trial.op.emit(node, types, args, "self.label") == expression
     assert (trial.op.module(node) if trial.op.module else None) == module
     for rank in check_row(sample, axis, 2, row):

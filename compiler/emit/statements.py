@@ -13,7 +13,6 @@ from ..lower.ownership import UP
 from ..lower.parameters import rises
 from ..node import Body, Node, Value
 from ..ops import OPS
-from ..ops.sharding import partial_result
 from ..placement import CONVERSIONS
 from .layout import assignment, commented, indented
 from .loops import loops, ran
@@ -273,10 +272,7 @@ class Writer:
         op = OPS[node.op]
         self.names.used.update(op.imports)
         inputs = [self.types[name][output] for name, output in node.inputs]
-        arguments = Arguments(node, args, self)
-        if op.count is not None and partial_result(node):
-            arguments["total"] = _total(node, arguments)
-        text = op.emit(node, inputs, arguments, self._callee(node) if op.module else "")
+        text = op.emit(node, inputs, Arguments(node, args, self), self._callee(node) if op.module else "")
         return self.names.noted(text)
 
     def _callee(self, node: Node) -> str:
@@ -343,11 +339,6 @@ class Writer:
         texts = inner.settle(body.results)
         inner.lines.extend(assignment(f"{', '.join(carried)} = ", ", ".join(texts), inner.indent))
         self.lines.extend(indented(inner.lines))
-
-
-def _total(node: Node, arguments: Mapping[str, str]) -> str:
-    """How many targets the ranks count together, each of which has as many of them."""
-    return " * ".join((f"{arguments['targets']}.numel()", *(f"{axis}.size" for axis in partial_result(node))))
 
 
 class Arguments(dict[str, str]):

@@ -72,10 +72,8 @@ class Op:
     category     "value", "loss" or "metric" (a metric is not differentiated)
     sharding     how the op may be split over ranks: see `Sharding`; None: only whole operands
     local        attributes of one rank, given the node with its placements and {axis: size}; for ops that hold sizes
-    count        Python expression of how many samples a loss or metric counts, where they do not all count. Its sum
-                 over the micro-batches and ranks of a step is to reach `emit` as the argument expression "total";
-                 without one the call is the mean of its own samples
-    after_step   function of `dskc.runtime.layers` that train.py calls with the model after each optimizer step
+    after_step   function of `dskc.runtime.layers` that train.py calls after each optimizer step, with the model and the
+                 data axis, if there is one
     """
 
     name: str
@@ -91,7 +89,6 @@ class Op:
     category: str = "value"
     sharding: Callable[[Node, Sequence[Tensor]], Sharding] | None = None
     local: Callable[[Node, Mapping[str, int]], Mapping[str, Any]] = lambda node, sizes: node.attrs
-    count: Callable[[Node, Mapping[str, str]], str] | None = None
     after_step: str | None = None
 
 

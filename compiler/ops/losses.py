@@ -10,7 +10,7 @@ from ..node import Node, Tensor
 from ..placement import INVARIANT, PARTIAL, REPLICATED, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, Saved
 from .common import DIM, Emit, dimension, keywords, number, operand, require_kind, require_rank, require_same, whole
-from .sharding import moving, partial_result, share_of_mean, spelled
+from .sharding import moving, partial_result, share_of_mean, spelled, whole_operands
 
 
 def check_classes(inputs: Mapping[str, Any]) -> None:
@@ -46,26 +46,36 @@ def ignoring(node: Node) -> str:
 
 
 def class_call(name: str, node: Node, args: Mapping[str, str], options: str) -> str:
-    """Call of a function of logits and targets; classes that are split bring an axis, counts of many ranks a total."""
-    assert "total" in args or not partial_result(node), "this rank's share needs the number of targets of all ranks"
+    """Call of a function of logits and targets; classes that are split bring an axis, shares of a mean its total."""
     axes = moving(node, "classes")
-    total = f", total={args['total']}" if "total" in args else ""
     given = f"{args['logits']}, {args['targets']}{''.join(f', {axis}' for axis in axes)}"
-    return f"layers.{'split_' if axes else ''}{name}({given}{ignoring(node)}{options}{total})"
+    return f"layers.{'split_' if axes else ''}{name}({given}{ignoring(node)}{options}{_total(node, args['targets'])})"
 
 
-def counted(node: Node, args: Mapping[str, str]) -> str:
-    """Expression of the number of targets that are not ignored."""
-    return f"layers.counted({args['targets']}{ignoring(node)})"
+def _total(node: Node, targets: str) -> str:
+    """How many targets of all ranks count: where some are ignored, the ranks tell each other."""
+    axes = partial_result(node)
+    if not axes:
+        return ""
+    if node.attrs.get("masked"):
+        return f", total=layers.counted({targets}, {', '.join(axes)}{ignoring(node)})"
+    return f", total={operand(targets)}.numel()" + "".join(f" * {axis}.size" for axis in axes)
 
 
 def class_sharding(node: Node, inputs: Sequence[Tensor], numbers: int) -> Sharding:
-    """Rows of logits: a share of the mean; or the classes: ranks gather `numbers` for each row."""
-    rank, rows = len(inputs[0].shape), product(inputs[1].shape)
-    letters = spelled(rank, -1)
-    moved = (Move("all_gather", "classes", numbers * rows),)
-    split = Row((shard(rank - 1), REPLICATED), (), (INVARIANT,), moved)
-    return Sharding((letters, letters[:-1]), (), ("",), letters.strip("."), rows=(split,))
+    """Rows of logits: a share of the mean; or the classes: ranks gather `numbers` for each row.
+
+    The attribute "masked", which the sharding pass sets, says that targets may be ignored.
+    """
+    counts = (Move("all_reduce", "targets", 1),) if node.attrs.get("masked") else ()
+    samples = (Row((shard(i), shard(i)), (), (PARTIAL,), counts) for i in range(len(inputs[1].shape)))
+    return Sharding(*whole_operands(inputs), rows=(class_row(inputs, numbers), *samples))
+
+
+def class_row(inputs: Sequence[Tensor], numbers: int) -> Row:
+    """The row with split classes: the result is whole."""
+    moved = Move("all_gather", "classes", numbers * product(inputs[1].shape))
+    return Row((shard(len(inputs[1].shape)), REPLICATED), (), (INVARIANT,), (moved,))
 
 
 def _cross_entropy_saved(node: Node, inputs: Sequence[Tensor]) -> tuple[Saved, ...]:
@@ -83,7 +93,6 @@ CROSS_ENTROPY = Op(
     (IGNORE, Attribute("label_smoothing", "float", "share of the target spread over all classes", 0.0)),
     saved=_cross_entropy_saved,
     sharding=lambda node, inputs: class_sharding(node, inputs, 3 if node.attrs["label_smoothing"] else 2),
-    count=counted,
     imports=("layers",),
     category="loss",
 )
@@ -143,7 +152,7 @@ def _contrastive_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     size = inputs[0].elements
     moves = tuple(Move("all_gather", name, size, size) for name in ("a", "b"))
     own = Row((shard(0), shard(0), REPLICATED), (), (PARTIAL,), moves)
-    return Sharding(("..", "..", ""), (), ("",), rows=(own,))
+    return Sharding(*whole_operands(inputs), rows=(own,))
 
 
 def _contrastive_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
@@ -154,7 +163,7 @@ def _contrastive_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any
 
 def _contrastive_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
     """Both ways are one product where all rows are here, else two of this rank's rows with all."""
-    ranks = node.attrs.get("ranks", 1)
+    ranks: int = node.attrs.get("ranks", 1)
     return 2 * inputs[0].elements * inputs[0].shape[0] * (ranks if ranks == 1 else 2 * ranks)
 
 

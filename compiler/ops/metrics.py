@@ -10,8 +10,8 @@ from ..node import Node, Tensor
 from ..placement import INVARIANT, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import keywords, whole
-from .losses import IGNORE, check_classes, class_call, class_sharding, counted, ignoring
-from .sharding import moving
+from .losses import IGNORE, check_classes, class_call, class_row, class_sharding, ignoring
+from .sharding import moving, whole_operands
 
 
 def _infer(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -37,16 +37,16 @@ def _accuracy_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
 
 
 def _top_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
-    return replace(class_sharding(node, inputs, 0), rows=())
+    """The classes stay whole: ranks would have to gather their `top` largest."""
+    sharding = class_sharding(node, inputs, 0)
+    return replace(sharding, rows=sharding.rows[1:])
 
 
 def _perplexity_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     """It is no sum of shares: ranks with other samples add up their losses and their number."""
-    sharding = class_sharding(node, inputs, 2)
     moves = (Move("all_reduce", "samples", 2),)
-    dims = range(len(inputs[1].shape))
-    own = tuple(Row((shard(i), shard(i)), (), (INVARIANT,), moves) for i in dims)
-    return replace(sharding, sums="", rows=(*sharding.rows, *own))
+    own = (Row((shard(i), shard(i)), (), (INVARIANT,), moves) for i in range(len(inputs[1].shape)))
+    return Sharding(*whole_operands(inputs), rows=(class_row(inputs, 2), *own))
 
 
 _METRIC: Any = {"imports": ("layers",), "category": "metric"}
@@ -60,7 +60,6 @@ METRICS = (
         _emit_accuracy,
         (IGNORE,),
         sharding=_accuracy_sharding,
-        count=counted,
         **_METRIC,
     ),
     Op(
@@ -71,7 +70,6 @@ METRICS = (
         _emit_accuracy,
         (Attribute("top", "int", "how many logits", 5), IGNORE),
         sharding=_top_sharding,
-        count=counted,
         **_METRIC,
     ),
     Op(

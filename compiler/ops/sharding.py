@@ -28,6 +28,11 @@ def last_whole(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     return Sharding((letters,), tuple("." * len(p.shape) for p in node.parameters), (letters,))
 
 
+def whole_operands(inputs: Sequence[Tensor]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Letters of inputs, parameters and the one number that results, where all rows are by hand."""
+    return tuple("." * len(x.shape) for x in inputs), (), ("",)
+
+
 def aligned(shape: tuple[Dim, ...], result: tuple[Dim, ...], letters: str) -> str:
     """Letters of an operand that broadcasts to `result`, whose dimensions are `letters`: a stretched one has none."""
     start = len(result) - len(shape)

@@ -10,6 +10,7 @@ from ..node import Sync
 from ..placement import Axis
 from ..plan import Plan
 from ..sharding.findings import refuse_impossible, refuse_torn_sequence, refuse_unsplit, unused_sequence
+from ..sharding.masks import with_masks
 from ..sharding.rewrite import placed
 from ..sharding.search import Search
 from ..sharding.ties import owned_sites
@@ -18,6 +19,7 @@ from ..sharding.ties import owned_sites
 def shard(plan: Plan, spec: Spec) -> Plan:
     """Places every value on the axes of more than one rank, at the least cost; sizes are those of one rank then."""
     layout = plan.layout
+    plan = with_masks(plan) if layout.data * layout.tensor > 1 else plan
     axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data))
     refuse_torn_sequence(plan, spec)
     for axis, size in axes:

@@ -10,9 +10,10 @@ from ..mesh import Axis
 from .losses import cross_entropy, split_cross_entropy
 
 
-def counted(targets: Tensor, ignore: int = -100) -> Tensor:
-    """The number of targets that are not ignored."""
-    return (targets != ignore).sum()
+@torch.no_grad()
+def counted(targets: Tensor, *samples: Axis, ignore: int = -100) -> Tensor:
+    """The number of targets that are not ignored; `samples` are axes whose ranks have others, which count as well."""
+    return _over((targets != ignore).sum(), samples)
 
 
 @torch.no_grad()
@@ -24,7 +25,7 @@ def accuracy(
     With `total`, the number of counted targets of all ranks, it is what these samples add to the share of all.
     """
     hits = (logits.topk(top, -1).indices == targets.unsqueeze(-1)).any(-1)
-    return (hits & (targets != ignore)).sum() / (counted(targets, ignore) if total is None else total)
+    return (hits & (targets != ignore)).sum() / (counted(targets, ignore=ignore) if total is None else total)
 
 
 @torch.no_grad()
@@ -37,27 +38,32 @@ def split_accuracy(
     values, numbers = collectives.all_gather(best.unsqueeze(0), axis, 0).unbind(1)
     chosen = numbers.where(values == values.amax(0), logits.shape[-1] * axis.size).amin(0)
     hits = (chosen == targets) & (targets != ignore)
-    return hits.sum() / (counted(targets, ignore) if total is None else total)
+    return hits.sum() / (counted(targets, ignore=ignore) if total is None else total)
 
 
 @torch.no_grad()
 def perplexity(logits: Tensor, targets: Tensor, *samples: Axis, ignore: int = -100) -> Tensor:
     """e to the power of the mean cross entropy; `samples` are axes whose ranks have other samples."""
-    count = counted(targets, ignore)
+    count = counted(targets, ignore=ignore)
     return _perplexity(cross_entropy(logits, targets, ignore, total=torch.ones_like(count)), count, samples)
 
 
 @torch.no_grad()
 def split_perplexity(logits: Tensor, targets: Tensor, axis: Axis, *samples: Axis, ignore: int = -100) -> Tensor:
     """`perplexity` where each rank of `axis` has its block of the classes."""
-    count = counted(targets, ignore)
+    count = counted(targets, ignore=ignore)
     losses = split_cross_entropy(logits, targets, axis, ignore, total=torch.ones_like(count))
     return _perplexity(losses, count, samples)
 
 
 def _perplexity(losses: Tensor, count: Tensor, samples: tuple[Axis, ...]) -> Tensor:
     """Of the sum of losses and their number, added up over axes."""
-    sums = torch.stack((losses, count.to(losses.dtype)))
-    for axis in samples:
-        sums = collectives.all_reduce(sums, axis)
+    sums = _over(torch.stack((losses, count)), samples)
     return (sums[0] / sums[1]).exp()
+
+
+def _over(numbers: Tensor, axes: tuple[Axis, ...]) -> Tensor:
+    """The sum over all ranks of some axes."""
+    for axis in axes:
+        numbers = collectives.all_reduce(numbers.float(), axis)
+    return numbers
