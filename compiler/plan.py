@@ -25,8 +25,8 @@ class Stage:
     `inputs` of those names. The results of the last stage are the losses and metrics of `Plan.objectives`, in their
     order (exits are left out).
 
-    Equal stages share a body: `first` gives the first iteration of each repeat of it by label. A label in a stage may
-    be a path, "encoder.layers": that of the calls around it that were written out.
+    Equal stages share a body: `iterations` gives the first iteration of each repeat of it, by label, and how many there
+    are. A label in a stage may be a path, "encoder.layers": that of the calls around it that were written out.
     """
 
     index: int
@@ -35,7 +35,7 @@ class Stage:
     receives: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    first: tuple[tuple[str, int], ...] = ()
+    iterations: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)

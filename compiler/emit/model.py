@@ -6,24 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..lower.inputs import prediction, targets
-from ..lower.ownership import UP
-from ..lower.parameters import rises
 from ..node import Body, Node, Objective, Value
-from ..ops import OPS
 from ..plan import Plan
 from .externs import ExternFile, extern_imports
 from .layout import assignment, bracketed, commented, fits
+from .modules import block_class, constructor, give_back, signature
 from .sizes import sizes_of
-from .statements import Names, Writer, attribute, needed
-from .text import class_name, comment, dotted, identifier, literal, place, quoted
-from .tree import Owned, decaying, owned, start_values, tied
+from .statements import Names, Writer, needed
+from .text import class_name, comment, dotted, place, quoted
+from .tree import Owned, decaying, owned, start_values
 from .views import Class, Function, ModelView
 
 TAKEN = {"Tensor", "INITIAL", "DECAYING", "F", "Path", "True", "False", "None"}
 
 
 def bodies_of(plan: Plan) -> dict[str, Body]:
-    """The bodies as the passes left them, each after those that it runs."""
+    """The bodies as the passes left them, each after those that it runs; "forward", then the stages come last."""
     found = {
         name: replace(body, nodes=plan.nodes(name), results=plan.results[name]) for name, body in plan.bodies.items()
     }
@@ -35,7 +33,8 @@ def bodies_of(plan: Plan) -> dict[str, Body]:
                 visit(node.body)
         ordered[name] = found[name]
 
-    visit("forward")
+    for root in plan.roots:
+        visit(root)
     return ordered
 
 
@@ -55,7 +54,7 @@ def class_names(plan: Plan, bodies: Sequence[str]) -> dict[str, str]:
 
 
 def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
-    """Everything `model.py` says."""
+    """Everything `model.py` says of a model that is not cut."""
     bodies = bodies_of(plan)
     parameters = list(owned(bodies, (bodies["forward"],)))
     forward = bodies["forward"]
@@ -63,7 +62,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     names = Names(bodies, sizes_of(ordered, plan.layout.tensor))
     names.classes = class_names(plan, list(bodies))
     names.used.update(["LAYOUT"] if plan.layout.world > 1 else [])
-    classes = [_class(names, body) for body in bodies.values() if body.name != "forward"]
+    classes = [block_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
     count = sum(scalars(each, plan.layout.tensor) for each in parameters)
     title = (
@@ -72,8 +71,8 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     return ModelView(
         title,
         tuple(names.sizes.legend()),
-        _imports(names, runtime, externs),
-        tuple(_tables(parameters)),
+        imports(names, runtime, externs),
+        tuple(tables(parameters)),
         tuple(classes),
     )
 
@@ -95,12 +94,15 @@ def millions(count: int) -> str:
     return str(count)
 
 
-def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple[tuple[str, ...], ...]:
+def imports(
+    names: Names, runtime: str, externs: Sequence[ExternFile], starts: bool = True
+) -> tuple[tuple[str, ...], ...]:
+    """Import statements, in groups; `starts` where the model gives itself its start values."""
     third = ["import torch"] if "torch" in names.used else []
     third += ["import torch.nn.functional as F"] if "F" in names.used else []
     modules = [name for name in ("collectives", "layers", "recompute") if name in names.used]
     ours = [f"from {runtime} import {', '.join(modules)}"] if modules else []
-    ours.append(f"from {runtime}.initialize import initialize")
+    ours += [f"from {runtime}.initialize import initialize"] if starts else []
     torch_lines = ["from torch import Tensor, nn"]
     axes = [name for name in ("DATA", "LAYOUT", "TENSOR") if name in names.used]
     beside = sorted([*extern_imports(externs), *([f"from parallel import {', '.join(axes)}"] if axes else [])])
@@ -109,7 +111,8 @@ def _imports(names: Names, runtime: str, externs: Sequence[ExternFile]) -> tuple
     return tuple(tuple(group) for group in ([*third, *torch_lines], sorted([*ours, *beside])) if group)
 
 
-def _tables(parameters: list[Owned]) -> list[str]:
+def tables(parameters: list[Owned]) -> list[str]:
+    """Start values, and what decays where that is not all matrices."""
     note = "# Start values: each parameter draws from the seed and its own name."
     rows = [_row(value, names) for value, names in start_values(parameters).items()]
     lines = [note, "INITIAL = {", *(line for row in rows for line in row), "}"]
@@ -127,116 +130,12 @@ def _row(value: str, names: list[str]) -> list[str]:
     return [f"    {quoted(value)}: (", *(f"        {text}," for text in texts), "    ),"]
 
 
-def _class(names: Names, body: Body) -> Class:
-    name = names.classes[body.name]
-    header = commented([f"class {name}(nn.Module):"], place(body.span), 0)
-    methods = _constructor(names, body)
-    if not rises(names.bodies, body.name):
-        methods = [*methods, _forward(names, body)]
-    return Class(tuple(header), tuple(methods))
-
-
-def _constructor(names: Names, body: Body) -> list[Function]:
-    lines: list[str] = []
-    for node in body.nodes:
-        lines += _part(names, node)
-    lines += [line for node in body.nodes for line in _ties(names, (body,), ("self",), node, 8)]
-    header = ("def __init__(self) -> None:",)
-    return [Function(header, "", ("super().__init__()", *lines))] if lines else []
-
-
-def _part(names: Names, node: Node) -> list[str]:
-    """The submodule of one node."""
-    if node.label is None:
-        return []
-    made = _made(names, node)
-    if made is None:
-        return []
-    if node.op == "repeat":
-        made = f"nn.ModuleList({made} for _ in range({node.count}))"
-    lines = assignment(f"self.{identifier(node.label)} = ", made, 8)
-    return commented(lines, place(node.span), 8)
-
-
-def _made(names: Names, node: Node) -> str | None:
-    if node.body is not None:
-        return f"{names.classes[node.body]}()"
-    if node.op == "extern":
-        values = [f"{identifier(name)}={literal(value)}" for name, value in node.attrs["arguments"].items()]
-        return f"{identifier(node.attrs['class'])}({', '.join(values)})"
-    op = OPS[node.op]
-    if op.module is None:
-        return None
-    made = op.module(node)
-    return names.noted(made)
-
-
-def _ties(names: Names, chain: tuple[Body, ...], modules: tuple[str, ...], node: Node, indent: int) -> list[str]:
-    """Statements that make parameters of a part those of another."""
-    lines: list[str] = []
-    if node.share is not None and node.label is not None:
-        ups = sum(step == UP for step in node.share)
-        if ups >= len(modules):
-            return []
-        source = attribute(modules[len(modules) - 1 - ups], node.share[ups:])
-        own = f"{modules[-1]}.{identifier(node.label)}"
-        for path in tied(names.bodies, chain, node):
-            inner = attribute("", path.split("."))
-            lines += assignment(f"{own}{inner} = ", f"{source}{inner}", indent)
-    if node.op == "repeat" and rises(names.bodies, str(node.body)):
-        item = f"{identifier(str(node.label))}_{len(modules)}"
-        body = names.bodies[str(node.body)]
-        inside = [
-            line
-            for each in body.nodes
-            if UP in (each.share or ()) or each.op == "repeat"
-            for line in _ties(names, (*chain, body), (*modules, item), each, indent + 4)
-        ]
-        if inside:
-            lines += [f"for {item} in {modules[-1]}.{node.label}:", *(f"    {line}" for line in inside)]
-    return lines
-
-
-def _forward(names: Names, body: Body) -> Function:
-    inputs = [node for node in body.nodes if node.op == "input"]
-    writer = Writer(names, body.name)
-    for node in inputs:
-        writer.bind((node.name, 0), _input_name(writer, names, node))
-    header = _header("forward", [f"{writer.text[(n.name, 0)]}: Tensor" for n in inputs], len(body.results))
-    writer.run(body.nodes, body.results)
-    _return(writer, body.results)
-    return Function(tuple(header), "", tuple(writer.lines))
-
-
-def _input_name(writer: Writer, names: Names, node: Node) -> str:
-    name = f"{node.name}{names.sizes.suffix(node.outputs[0])}"
-    return name if name not in writer.held else f"{node.name}_"
-
-
-def _header(name: str, parameters: Sequence[str], results: int) -> list[str]:
-    gives = "Tensor" if results == 1 else f"tuple[{', '.join(['Tensor'] * results)}]"
-    return bracketed(f"def {name}(", ["self", *parameters], f") -> {gives}:", 4)
-
-
-def _return(writer: Writer, values: Sequence[Value]) -> None:
-    if len(values) == 1 and values[0] in writer.pending:
-        node, _ = writer.pending.pop(values[0])
-        text, span = writer.text[values[0]], node.span
-    else:
-        text, span = ", ".join(writer.settle(values)), None
-    lines = assignment("return ", text, writer.indent)
-    if span is not None:
-        writer.write(lines, span)
-    else:
-        writer.lines.extend(lines)
-
-
 def _model(names: Names, plan: Plan) -> Class:
     """The model: its parts, its prediction, its objectives and its start values."""
     body = names.bodies["forward"]
     predicted, extra = _predicted(body, plan.objectives)
     header = commented([f"class {names.classes['forward']}(nn.Module):"], place(body.span), 0)
-    methods = _constructor(names, body)
+    methods = constructor(names, body)
     outputs = [predicted, *extra]
     methods.append(_prediction(names, body, outputs))
     if extra:
@@ -294,8 +193,8 @@ def _prediction(names: Names, body: Body, outputs: Sequence[Value]) -> Function:
     inputs = _inputs(body, outputs[0])
     writer = _writer(names, inputs)
     writer.run(body.nodes, outputs)
-    _return(writer, outputs)
-    header = _header("forward", [f"{node.name}: Tensor" for node in inputs], len(outputs))
+    give_back(writer, outputs)
+    header = signature("forward", [f"{node.name}: Tensor" for node in inputs], len(outputs))
     types = {node.name: node.outputs for node in body.nodes}
     shapes = ", ".join(f"{node.name} {names.sizes.shape(node.outputs[0])}" for node in inputs)
     name, index = outputs[0]
@@ -305,7 +204,7 @@ def _prediction(names: Names, body: Body, outputs: Sequence[Value]) -> Function:
 
 def _only_prediction(body: Body, value: Value) -> Function:
     inputs = [node.name for node in _inputs(body, value)]
-    header = _header("forward", [f"{name}: Tensor" for name in inputs], 1)
+    header = signature("forward", [f"{name}: Tensor" for name in inputs], 1)
     return Function(
         tuple(header), "The prediction.", tuple(assignment("return ", f"self.outputs({', '.join(inputs)})[0]", 8))
     )
@@ -323,18 +222,23 @@ def _objectives(
     call = f"{called}({', '.join(inputs)})"
     writer.lines.extend(assignment(f"{', '.join(writer.text[v] for v in outputs)} = ", call, 8))
     writer.run(rest, wanted)
-    terms, entries = [], []
-    for each in (o for o in objectives if o.kind != "exit"):
-        (text,) = writer.settle([each.value])
-        if each.kind == "loss":
-            terms.append(text if each.weight == 1 else f"{each.weight!r} * {text}")
-        entries.append((each, text))
-    single = len(terms) == 1 and sum(o.kind == "loss" for o, _ in entries) == 1 and "*" not in terms[0]
-    rows = [f'"loss": {" + ".join(terms)}']
-    rows += [f"{quoted(o.name)}: {text}" for o, text in entries if not (single and o.kind == "loss")]
+    rows = objective_rows(writer, [(o, o.value) for o in objectives if o.kind != "exit"])
     writer.lines.extend(bracketed("return {", rows, "}", 8))
     header = bracketed(
         "def objectives(", ["self", *(f"{n.name}: Tensor" for n in _inputs(body))], ") -> dict[str, Tensor]:", 4
     )
     doc = "The loss that is minimised; its parts and the metrics follow by name."
     return Function(tuple(header), doc, tuple(writer.lines))
+
+
+def objective_rows(writer: Writer, objectives: Sequence[tuple[Objective, Value]]) -> list[str]:
+    """Entries of the dict that the objectives, each with its value, make: the sum of the losses comes first."""
+    terms, entries = [], []
+    for each, value in objectives:
+        (text,) = writer.settle([value])
+        if each.kind == "loss":
+            terms.append(text if each.weight == 1 else f"{each.weight!r} * {text}")
+        entries.append((each, text))
+    single = len(terms) == 1 and sum(o.kind == "loss" for o, _ in entries) == 1 and "*" not in terms[0]
+    rows = [f'"loss": {" + ".join(terms)}']
+    return rows + [f"{quoted(o.name)}: {text}" for o, text in entries if not (single and o.kind == "loss")]

@@ -23,9 +23,11 @@ from .launch import launch_files
 from .model import bodies_of, model_view
 from .parallel import parallel_view
 from .render import render
+from .stages import stages_view
 from .standalone import PACKAGE, runtime_files
 from .text import file_name
 from .train import train_view, writes
+from .views import ModelView
 
 PROGRAM: Final = ("model.py", "train.py", "parallel.py")
 
@@ -45,7 +47,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     digest = hashlib.sha256(described.encode()).hexdigest()
     name = file_name(spec.source.name)
     files = {
-        "model.py": render("program/model.py", model_view(plan, name, runtime, externs)),
+        "model.py": render("program/model.py", _model(plan, name, runtime, externs)),
         "train.py": render("program/train.py", train_view(spec, plan, name, digest, runtime, interchange)),
         "plan.json": described,
         **_parallel(spec, plan, name, runtime),
@@ -60,6 +62,10 @@ def _parallel(spec: Spec, plan: Plan, name: str, runtime: str) -> dict[str, str]
     if plan.layout.world == 1:
         return {}
     return {"parallel.py": render("program/parallel.py", parallel_view(spec, plan, name, runtime))}
+
+
+def _model(plan: Plan, name: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
+    return stages_view(plan, name, runtime, externs) if plan.stages else model_view(plan, name, runtime, externs)
 
 
 def _check_sample(spec: Spec, plan: Plan, sink: Sink) -> None:

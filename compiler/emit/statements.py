@@ -47,12 +47,16 @@ RESERVED: Final = frozenset(
 
 @dataclass
 class Names:
-    """What all bodies share: the bodies, the letters of sizes, the classes by body, and what the text has used."""
+    """What all bodies share: the bodies, the letters of sizes, the classes by body, and what the text has used.
+
+    `stages` are bodies of the pipeline: their labels may be paths, and their repeats are dicts by iteration.
+    """
 
     bodies: Mapping[str, Body]
     sizes: Sizes
     classes: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    stages: frozenset[str] = frozenset()
 
     def noted(self, text: str) -> str:
         """The text itself; remembers what of modules and axes it uses."""
@@ -162,6 +166,7 @@ class Writer:
         self.held: dict[str, Value] = {}
         self.pending: dict[Value, tuple[Node, int]] = {}
         self.uses = Uses()
+        self.staged = body in names.stages
         self.busy: set[str] = set(RESERVED)
         self.place = ""
 
@@ -277,10 +282,11 @@ class Writer:
 
     def _callee(self, node: Node) -> str:
         if node.label is not None:
-            return f"{self.modules[-1]}.{identifier(node.label)}"
+            return attribute(self.modules[-1], (node.label,))
         share = node.share or ()
         ups = sum(step == UP for step in share)
-        return attribute(self.modules[-1 - ups], share[ups:])
+        level = len(self.modules) - 1 - ups
+        return attribute(self.modules[level], share[ups:], self.staged and level == 0)
 
     def _repeat(self, node: Node, index: int) -> None:
         """A loop; what it carries keeps its variable from one iteration to the next."""
@@ -288,7 +294,9 @@ class Writer:
         count = node.attrs["carried"]
         carried = [self._carry(node, k, given[k], index) for k in range(count)]
         item, values = self._item(node), [*carried, *given[count:]]
-        modules = f"{self.modules[-1]}.{identifier(str(node.label))}"
+        modules = iterations(self.names, self.body.name, self.modules[-1], str(node.label))
+        if self.body.name in self.names.stages and node.recompute:
+            modules = f"list({modules})"
         if rises(self.names.bodies, str(node.body)):
             self.write([f"for {item} in {modules}:"], node.span)
             self._inside(node, item, values, carried, index)
@@ -316,7 +324,7 @@ class Writer:
         return target
 
     def _item(self, node: Node) -> str:
-        label, block = str(node.label), self.names.bodies[str(node.body)].block
+        label, block = str(node.label).rpartition(".")[2], self.names.bodies[str(node.body)].block
         item = fitting(label[:-1] if label.endswith("s") and len(label) > 2 else block)
         return identifier(self._free(item, label))
 
@@ -330,6 +338,7 @@ class Writer:
         """The statements of an iteration, written into the loop."""
         body = self.names.bodies[str(node.body)]
         inner = Writer(self.names, body.name, (*self.modules, item), self.indent + 4)
+        inner.staged = self.staged
         living = {name for name, value in self.held.items() if self.uses.last.get(value, -1) > index}
         inner.busy = self.busy | {item, *given} | living
         inputs = [each for each in body.nodes if each.op == "input"]
@@ -359,6 +368,16 @@ class Arguments(dict[str, str]):
         raise KeyError(name)
 
 
-def attribute(module: str, path: Sequence[str]) -> str:
-    """`self.layers[0].query` for a path of labels."""
-    return module + "".join(f"[{int(part)}]" if part.isdigit() else f".{identifier(part)}" for part in path)
+def iterations(names: Names, body: str, module: str, label: str) -> str:
+    """The modules of a repeat in a body, one for each iteration."""
+    return attribute(module, (label,)) + (".values()" if body in names.stages else "")
+
+
+def attribute(module: str, path: Sequence[str], numbered: bool = False) -> str:
+    """`self.layers[0].query` for a path of labels; with `numbered` the first number is a key, `self.layers["0"]`."""
+    text = module
+    for part in (part for label in path for part in label.split(".")):
+        key = f'"{int(part)}"' if part.isdigit() and numbered else part
+        text += f"[{key}]" if part.isdigit() else f".{identifier(part)}"
+        numbered = numbered and not part.isdigit()
+    return text

@@ -24,13 +24,14 @@ class Class:
 
 @dataclass(frozen=True)
 class ModelView:
-    """`model.py`."""
+    """`model.py`; `stages` are the lines that list the parts of a pipeline."""
 
     title: str
     legend: tuple[str, ...]
     imports: tuple[tuple[str, ...], ...]
     tables: tuple[str, ...]
     classes: tuple[Class, ...]
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...dsl.spec import Spec
+from ..formats import STORED, WIDTH
 from ..node import Node, Tensor
+from ..ops import OPS
 from ..plan import Plan
+
+__all__ = ["FULL", "LOW", "STORED", "WIDTH", "precision"]
 
 # https://docs.pytorch.org/docs/stable/amp.html: ops that autocast runs in the low precision and in fp32; the others
 # take the widest type among their inputs.
 LOW = frozenset({"linear", "conv2d", "matmul", "scaled_dot_product_attention", "expert_linear"})
 FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "route"})
 LOOKED_UP = frozenset({"embedding", "parameter"})  # these give what their parameters hold
-STORED = {"int": "int64", "bool": "bool", "float": "fp32"}
-WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int64": 8, "bool": 1}
-"""Bytes of one element."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def _produced(node: Node, tensor: Tensor, low: Formats, incoming: tuple[str, ...
     if node.op in LOOKED_UP and node.parameters and node.parameters[0].shape:  # single numbers stay whole
         return low.parameters
     floats = tuple(dtype for dtype in incoming if dtype in ("fp32", "bf16", "fp16"))
-    return "fp32" if node.op in FULL or not floats else _widest(floats)
+    full = node.op in FULL or (node.op in OPS and OPS[node.op].category != "value")  # losses and metrics are fp32
+    return "fp32" if full or not floats else _widest(floats)
 
 
 def _widest(dtypes: tuple[str, ...]) -> str:

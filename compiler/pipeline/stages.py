@@ -35,7 +35,7 @@ class Draft:
     taken: set[str] = field(default_factory=set)
     receives: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    first: tuple[tuple[str, int], ...] = ()
+    iterations: tuple[tuple[str, int, int], ...] = ()
 
     def unique(self, name: str) -> str:
         """A name that no node of the stage has yet."""
@@ -96,7 +96,7 @@ def build(plan: Plan, line: Line, pieces: Sequence[Piece]) -> tuple[dict[str, Bo
         bodies |= {} if known else {body.name: body}
         sends = tuple(line_name(value) for value in leaving) if index + 1 < count else ()
         got = tuple(line_name(value) for value in arriving[index])
-        stages.append(Stage(index, 0, known or body.name, got, sends, draft.inputs, draft.first))
+        stages.append(Stage(index, 0, known or body.name, got, sends, draft.inputs, draft.iterations))
     return bodies, tuple(stages)
 
 
@@ -142,6 +142,6 @@ def _add(draft: Draft, piece: Piece) -> None:
         count=piece.count if node.op == "repeat" else node.count,
     )
     if node.op == "repeat" and label is not None:
-        draft.first = (*draft.first, (label, piece.first))
+        draft.iterations = (*draft.iterations, (label, piece.first, piece.count))
     draft.nodes.append(made)
     draft.local |= {value: (made.name, k) for k, value in enumerate(piece.makes)}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..dims import substitute
+from ..formats import WIDTH
 from ..layout import Layout
-from ..passes.precision import WIDTH
 from ..plan import Plan
 from .schedule import Kind, Op, order, rank_of
 

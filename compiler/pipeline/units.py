@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..dims import Dim, substitute
+from ..formats import WIDTH
 from ..node import Node
 from ..ops import OPS
-from ..passes.precision import WIDTH
 from ..plan import Plan
 from .flatten import Flat, Line, Step
 
@@ -75,11 +75,11 @@ def last_uses(plan: Plan, line: Line) -> dict[Flat, tuple[int, int]]:
 
 def differentiable(plan: Plan, line: Line) -> set[Flat]:
     """The values that a gradient may flow through."""
-    owning = _owning(plan)
+    learned = owning(plan)
     found: set[Flat] = set()
     for step in line.steps:
         node = step.node
-        own = any(p.trained for p in node.parameters) or node.op == "extern" or node.body in owning
+        own = any(p.trained for p in node.parameters) or node.op == "extern" or node.body in learned
         if (own or any(value in found for value in step.inputs)) and learns(node):
             found |= {(step.path, k) for k, tensor in enumerate(node.outputs) if tensor.kind == "float"}
     return found
@@ -90,7 +90,7 @@ def learns(node: Node) -> bool:
     return node.op not in UNDIFFERENTIATED and (node.op not in OPS or OPS[node.op].category != "metric")
 
 
-def _owning(plan: Plan) -> set[str | None]:
+def owning(plan: Plan) -> set[str | None]:
     """Bodies that run a trained parameter."""
     found: dict[str, bool] = {}
 
