@@ -65,7 +65,8 @@ def plan_of(text: str, *overrides: str, name: str = "skips.dsk") -> tuple[Plan |
 
 def cut(text: str, stages: int, *overrides: str) -> Plan:
     """The plan of a spec in so many stages on as many ranks."""
-    plan, _, sink = plan_of(text, f"parallel.world_size={stages}", f"parallel.pipeline_depth={stages}", *overrides)
+    layout = [f"parallel.{name}={stages}" for name in ("world_size", "gpu_per_node", "pipeline_depth")]
+    plan, _, sink = plan_of(text, *layout, *overrides)
     assert plan is not None, list(sink)
     return plan
 

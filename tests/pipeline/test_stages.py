@@ -8,24 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dskc.compiler.build import check, make_plan
 from dskc.compiler.dims import substitute
 from dskc.compiler.lower.inputs import classes
 from dskc.compiler.pipeline.edges import edges
 from dskc.compiler.plan import Plan
+from dskc.compiler.shrink import Small, one_process, shrink
+from dskc.dsl.source import Source
 from dskc.dsl.spec import Spec
 from dskc.runtime.initialize import initialize
 
 from .specs import EXAMPLES, SKIPS, cut, modules, of_stages, plan_of
 
-SMALL = {
-    "stdlib_gpt": ("model.dim=32", "training.micro_batch_size=2", "data.sequence=16"),
-    "bert": ("data.sequence=8",),
-    "clip": ("training.micro_batch_size=2",),
-    "deepseek_small": ("training.micro_batch_size=2", "data.sequence=16"),
-    "vit_digits": ("training.micro_batch_size=4",),
-    "digits": ("training.micro_batch_size=4",),
-    "resnet50": ("training.micro_batch_size=2",),
-}
+NAMES = ("stdlib_gpt", "bert", "clip", "deepseek_small", "vit_digits", "digits", "resnet50")
 DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.int64: "int64", torch.bool: "bool"}
 
 
@@ -66,10 +61,7 @@ def gradients(models: list[nn.Module]) -> dict[str, Tensor]:
     return found
 
 
-def compare(text: str, stages: int, *overrides: str) -> None:
-    whole_plan, spec, _ = plan_of(text, *overrides, "training.gradient_accumulation=8")
-    assert whole_plan is not None
-    plan = cut(text, stages, *overrides, "training.gradient_accumulation=8")
+def compare(whole_plan: Plan, plan: Plan, spec: Spec) -> None:
     whole_module = modules(whole_plan)
     whole = next(v for v in vars(whole_module).values() if isinstance(v, type) and hasattr(v, "objectives"))()
     initialize([whole], whole_module.INITIAL, 3)
@@ -95,13 +87,23 @@ def compare(text: str, stages: int, *overrides: str) -> None:
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_examples(name: str, stages: int) -> None:
-    text = (EXAMPLES / f"{name}.dsk").read_text()
+    path = EXAMPLES / f"{name}.dsk"
+    asked = (f"parallel.world_size={stages}", f"parallel.pipeline_depth={stages}", "training.gradient_accumulation=8")
+    small = shrink(Source(path.name, path.read_text()), None, asked)
+    assert isinstance(small, Small)
+    checked = check(small.source, small.profile, small.settings)
+    assert checked.spec is not None
+    assert checked.lowered is not None
+    plan = make_plan(checked.spec, checked.lowered)
 
-    compare(text, stages, *SMALL[name])
+    compare(make_plan(one_process(checked.spec), checked.lowered), plan, checked.spec)
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4, 5, 6, 8, 12])
 def test_skips_early_losses_late_towers_and_sharing(stages: int) -> None:
-    compare(SKIPS, stages)
+    whole, spec, _ = plan_of(SKIPS)
+    assert whole is not None
+
+    compare(whole, cut(SKIPS, stages), spec)
