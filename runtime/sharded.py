@@ -18,6 +18,7 @@ Every parameter is stored cut on its first dimension; a unit is gathered as a wh
     "parameters"  units for each forward and each backward     in every micro-batch
 
 With "parameters", what is in no unit is gathered once per micro-batch, since its backward follows its forward.
+What is in no unit is there from the call of the model to the end of backward, so losses may use it after that call.
 Gradients are sums, not means, as in `replicated`. FSDP2 does not cut parameters without dimensions: they stay whole
 on every rank, and their gradients are added up. In a pipeline the schedule has gradients reduced once a step.
 """
@@ -29,7 +30,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from .layout import Layout, Model, modules, named_parameters
 from .replicated import Replicated
@@ -65,8 +66,6 @@ class Sharded:
                 again = shard == "parameters"
                 fully_shard(unit, mesh=mesh, reshard_after_forward=again, mp_policy=policy, ignored_params=whole)
             fully_shard(root, mesh=mesh, reshard_after_forward=False, mp_policy=policy, ignored_params=whole)
-            if hasattr(root, "objectives"):
-                register_fsdp_forward_method(root, "objectives")
             assert isinstance(root, FSDPModule)
             self._roots.append(root)
             for module in root.modules():

@@ -36,6 +36,12 @@ def setup(spec: Spec, layout: Layout) -> tuple[str, ...]:
     return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")
 
 
+def load(names: str, layout: Layout) -> tuple[str, ...]:
+    """Data, tokenizers: of many ranks on a machine one prepares what the others find in its cache."""
+    line = f"{names} = load_data(place)"
+    return (line,) if layout.world == 1 else ("with MESH.one_by_one():", f"    {line}")
+
+
 def build(layout: Layout, model: str) -> tuple[str, ...]:
     """The model with its start values."""
     if layout.world == 1:

@@ -74,7 +74,7 @@ def train_view(
         constants=tuple(constants.lines()),
         data=data.lines,
         data_type=data.type,
-        loaded=data.loaded,
+        load=step.load(data.loaded, layout),
         derived=tuple(length.derived),
         optimizer=optimizer,
         rate=rate,

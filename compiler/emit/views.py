@@ -68,7 +68,7 @@ class TrainView:
     constants: tuple[str, ...]
     data: tuple[str, ...]
     data_type: str
-    loaded: str
+    load: tuple[str, ...]
     derived: tuple[str, ...]
     optimizer: tuple[str, ...]
     rate: str

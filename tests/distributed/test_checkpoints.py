@@ -55,6 +55,8 @@ class Run:
         return losses
 
     def save(self, step: int, final: bool = False) -> bool:
+        with torch.no_grad():  # as an evaluation does, after which FSDP holds gathered parameters
+            self.model(data(0, 0, 0, 1)["tokens"])
         return self.checkpoints.save(self.model, self.updates, Position(step, 8 * step), final)
 
     def restore(self) -> Position:

@@ -99,7 +99,8 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
     place = MESH.start(place)
     device.allow_tf32(False)
-    training, validation, coder = load_data(place)
+    with MESH.one_by_one():
+        training, validation, coder = load_data(place)
     last = STEPS if stop is None else min(stop, STEPS)
 
     torch.manual_seed(SEED + DATA.index)
