@@ -10,6 +10,13 @@ from typing import Any
 Name = Hashable
 Key = tuple[Any, ...]
 
+LARGEST = 20_000
+"""Entries of a table, above which the problem is given up as `TooWide`."""
+
+
+class TooWide(Exception):
+    """The variables hang together too much for exact elimination."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -105,6 +112,8 @@ def _join(left: Table, right: Table) -> Table:
     for key, cost in left.costs.items():
         for more, further in matching.get(tuple(key[i] for i in mine), ()):
             costs[key + more] = cost + further
+        if len(costs) > LARGEST:
+            raise TooWide
     return Table((*left.names, *(right.names[i] for i in extra)), costs)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -21,13 +22,15 @@ from ..passes.precision import LOW
 from ..placement import Axis
 from ..plan import Plan
 from .convert import Conversions, Edge
-from .eliminate import Key, Minimum, Name, Table, minimise
+from .eliminate import Key, Minimum, Name, Table, TooWide, minimise
 from .gradients import Carrying, carrying
 from .legal import Choice, Rules
 from .places import Code, conversion, whole
 from .prices import MEMORY, OTHERS_SAMPLES, Prices
 from .ties import Ties, ties_of
 
+LEVELS = 4
+"""See `_Builder`."""
 CLOSED = 1e-9
 """Seconds for a partial or replicated type at the interface of a block: among equals, the block has its collectives."""
 
@@ -91,8 +94,10 @@ class Search:
 
     def problem(self, body: str) -> Problem:
         """The body's problem, solved for every choice at its interface."""
-        if body not in self._problems:
-            self._problems[body] = _Builder(self, body).build()
+        for level in range(LEVELS):
+            if body not in self._problems:
+                with suppress(TooWide):
+                    self._problems[body] = _Builder(self, body, level).build()
         return self._problems[body]
 
     def assignment(self, body: str, key: Key) -> Assignment:
@@ -152,10 +157,16 @@ class Search:
 
 
 class _Builder:
-    """Makes the tables of one body."""
+    """Makes the tables of one body.
 
-    def __init__(self, search: Search, body: str) -> None:
-        self.search, self.body = search, body
+    The choice is exact at level 0. Bodies with many inputs, or with many values that are used throughout, take the
+    first level whose tables stay small. From 1: the interface has only the types that streams of activations usually
+    have, and a value is used in two types at most. From 2: in one type. At 3: a value with three uses or more is used
+    as every rank's own (R), or by its samples on the data axis.
+    """
+
+    def __init__(self, search: Search, body: str, level: int) -> None:
+        self.search, self.body, self.level = search, body, level
         self.nodes = search.plan.nodes(body)
         self.tables: list[Table] = []
         self.rows: dict[str, tuple[tuple[Name, ...], dict[Key, Solved]]] = {}
@@ -198,8 +209,18 @@ class _Builder:
             self.domains[name] = list(dict.fromkeys(key[i] for key in costs))
             if i >= len(uses) + len(made):
                 self.shared[name] = None
-        self.tables.append(Table(names, costs))
+        self._table(node, names, costs)
         self.rows[node.name] = names, solved
+
+    def _table(self, node: Node, names: tuple[Name, ...], costs: dict[Key, float]) -> None:
+        """The table of a node; that of one with many variables as a star around its row, which keeps tables small."""
+        if node.body is not None or len(names) <= 4:
+            self.tables.append(Table(names, costs))
+            return
+        row: Name = ("row", node.name)
+        self.tables.append(Table((row,), {(i,): cost for i, cost in enumerate(costs.values())}))
+        for at, name in enumerate(names):
+            self.tables.append(Table((row, name), {(i, key[at]): 0.0 for i, key in enumerate(costs)}))
 
     def _use(self, value: Value, name: Name) -> Name:
         self.uses.setdefault(value, []).append(name)
@@ -284,7 +305,21 @@ class _Builder:
             batch = self.search.axis == "data" and any("B" in symbols(dim) for dim in node.outputs[0].shape)
             return ["S0"] if batch else ["I"]
         found = dict.fromkeys(code for use in self.uses.get(value, ()) for code in self.domains[use])
-        return list(found) or ["I"]
+        return self._usual(value, list(found) or ["I"])
+
+    def _usual(self, value: Value, codes: list[Code]) -> list[Code]:
+        """Types of a value at the interface; from level 1 on those of usual streams."""
+        if self.level == 0:
+            return codes
+        tensor, carries = self.search.plan.tensor(self.body, value), value in self.search.gradients[self.body]
+        if self.search.axis == "data":
+            usual = {"R" if carries else "I", "S0", *(("P",) if not tensor.shape else ())}
+        else:
+            along = (
+                [f"S{d}" for d, dim in enumerate(tensor.shape) if "S" in symbols(dim)] if self.search.sequence else []
+            )
+            usual = {"I", *along}
+        return [code for code in codes if code in usual] or sorted(usual)[:1]
 
     def _results(self) -> tuple[Name, ...]:
         names = []
@@ -301,7 +336,7 @@ class _Builder:
             codes = [*made, *(c for use in alike for c in self.domains[use])] or ["I"]
             name = self._use(value, ("result", index))
             known = [self.search.rules.known(self.body, value, code) for code in codes]
-            self.domains[name] = list(dict.fromkeys(known))
+            self.domains[name] = self._usual(value, list(dict.fromkeys(known)))
             self.tables.append(Table((name,), {(code,): 0.0 for code in self.domains[name]}))
             names.append(name)
         return tuple(names)
@@ -341,7 +376,10 @@ class _Builder:
             self.tables.append(Table((made, uses[0]), costs))
             return trees
         available: Name = ("available", *value)
-        options = [set_ for n in range(1, min(len(uses), len(wanted)) + 1) for set_ in combinations(sorted(wanted), n)]
+        most = min(len(uses), len(wanted), (len(wanted), 2, 1, 1)[self.level])
+        options = [set_ for n in range(1, most + 1) for set_ in combinations(sorted(wanted), n)]
+        if self.level == 3 and len(uses) > 2:
+            options = [o for o in options if o in (("R",), ("S0",))] or [o for o in options if o == ("I",)] or options
         both = {}
         for source in self.domains[made]:
             for option in options:
