@@ -18,7 +18,7 @@ from .mutants import Mutant, mutants
 # Each example with its tensors, its sequences where it has some, and its samples and parameters split over ranks.
 CASES = [
     *((name, "zero") for name in EXAMPLES),
-    *((name, "sequence") for name in ("bert", "clip", "deepseek_small")),
+    *((name, "sequence") for name in ("bert", "deepseek_small")),
     *((name, "tensor") for name in ("digits", "vit_digits")),
     *(("stdlib_gpt", layout) for layout in LAYOUTS if layout != "zero"),
 ]
