@@ -181,7 +181,7 @@ def derivatives(
 
 
 @contextmanager
-def meeting(size: int, moved: list[tuple[str, int]]) -> Iterator[None]:
+def meeting(size: int, moved: list[tuple[str, int]]) -> Iterator[Barrier]:
     """Collectives among threads instead of processes; `moved` gets what the first rank calls, and its numbers."""
     slots: list[Any] = [None] * size
     barrier = Barrier(size, timeout=20)
@@ -213,7 +213,7 @@ def meeting(size: int, moved: list[tuple[str, int]]) -> Iterator[None]:
         all_reduce=add, all_reduce_both=add, all_gather=gather, all_gather_both=gather, reduce_scatter=scatter
     )
     try:
-        yield
+        yield barrier
     finally:
         collectives._MOVES.update(usual)
 
@@ -237,9 +237,10 @@ def together(tasks: list[Any], moves: list[tuple[str, Dim]], sizes: Mapping[str,
             found[index] = tasks[index]()
         except BaseException as error:
             failures.append(error)
+            barrier.abort()  # the others need not wait
 
     moved: list[tuple[str, int]] = []
-    with meeting(len(tasks), moved):
+    with meeting(len(tasks), moved) as barrier:
         threads = [Thread(target=run, args=(i,), daemon=True) for i in range(len(tasks))]
         for thread in threads:
             thread.start()
