@@ -89,6 +89,15 @@ def _places(stage: nn.Module, parameter: nn.Parameter) -> list[tuple[nn.Module, 
     return [(m, key) for m in stage.modules() for key, found in m._parameters.items() if found is parameter]
 
 
+def iterations(stages: Sequence[nn.Module], *paths: str) -> list[nn.Module]:
+    """The modules in the dicts of these paths, of the stages that have them."""
+    found = []
+    for stage in stages:
+        named = dict(stage.named_modules())
+        found += [unit for path in paths if path in named for unit in named[path].children()]
+    return found
+
+
 class Pipeline:
     """The stages of this rank with their schedule.
 
@@ -112,6 +121,7 @@ class Pipeline:
         self._micro_batches = micro_batches
         count = len(edges) + 1
         own = indices(count, schedule, self._axis)
+        self.stages = list(stages)
         self._stages = [
             _Stage(module, index, edges, place, self._axis.group, autocast)
             for index, module in zip(own, stages, strict=True)
@@ -146,7 +156,7 @@ class Pipeline:
 
     @torch.no_grad()
     def objectives(self, **batch: Tensor) -> dict[str, Tensor]:
-        """The objectives of one batch of any size, on every rank; forward only."""
+        """The objectives of one batch of any size, forward only; zeros on the ranks that the last stage is not on."""
         values: Any = None
         for stage in self._stages:
             index = stage.stage_index
@@ -155,11 +165,9 @@ class Pipeline:
             values = stage.run(received, fields)
             if index < len(self._edges):
                 self._send(index, values)
-        found = torch.empty(len(self._objectives), device=self._place)
         if self._last:
-            found.copy_(torch.stack([values[name].float() for name in self._objectives]))
-        dist.broadcast(found, group=self._axis.group, group_src=self._rank_of[-1])
-        return dict(zip(self._objectives, found.unbind(), strict=True))
+            return {name: values[name].float() for name in self._objectives}
+        return {name: torch.zeros((), device=self._place) for name in self._objectives}
 
     def _send(self, index: int, values: tuple[Tensor, ...]) -> None:
         """To the next stage, unless it is here; the shape first, since a last batch may be smaller."""

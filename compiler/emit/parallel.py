@@ -12,6 +12,7 @@ from ..node import Sync
 from ..plan import Plan
 from .layout import bracketed, commented
 from .model import bodies_of
+from .pipeline import pipeline_tables, tied_ranks, uses_torch
 from .text import comment, place, quoted
 from .tree import Owned, owned, units
 from .views import Function, ParallelView
@@ -37,14 +38,17 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     summed = _summed(parameters, plan.syncs)
     shape = " x ".join(f"{axis} {size}" for axis, size in axes(layout))
     arguments = ["MESH", *(["split=SPLIT"] if split else []), *(["summed=SUMMED"] if summed else [])]
+    arguments += ["tied=TIED"] if tied_ranks(plan) else []
     compute = "torch.bfloat16" if spec.precision.compute == "bf16" and layout.shard != "none" else None
     modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
+    modules += ["pipeline"] if plan.stages else []
+    staged = pipeline_tables(spec, plan)
     return ParallelView(
         title=f"Layout of `{comment(plan.name)}`: {shape}. Written by dskc from {spec_file}; yours to edit.",
         doc=tuple(_doc(layout)),
-        imports=_imports(runtime, sorted(modules), compute is not None),
+        imports=_imports(runtime, sorted(modules), compute is not None or uses_torch(plan), bool(plan.stages)),
         mesh=tuple(_mesh(spec, layout)),
-        tables=tuple(table for table in (_split_table(split, tensors), _summed_table(summed, parameters)) if table),
+        tables=tuple(t for t in (_split_table(split, tensors), _summed_table(summed, parameters), *staged) if t),
         layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
         functions=(_wrap(spec, layout, compute, units(bodies)),),
     )
@@ -67,12 +71,13 @@ def _doc(layout: Layout) -> list[str]:
     return lines
 
 
-def _imports(runtime: str, modules: Sequence[str], torch: bool) -> tuple[tuple[str, ...], ...]:
+def _imports(runtime: str, modules: Sequence[str], torch: bool, staged: bool) -> tuple[tuple[str, ...], ...]:
+    first = (("from collections.abc import Sequence",),) if staged else ()
     third = ["import torch"] if torch else []
     ours = f"from {runtime} import {', '.join(modules)}"
     if "." in runtime:
-        return ((*third, ours, "from torch import nn"),)
-    return (*third, "from torch import nn"), (ours,)
+        return *first, (*third, ours, "from torch import nn")
+    return *first, (*third, "from torch import nn"), (ours,)
 
 
 def _mesh(spec: Spec, layout: Layout) -> list[str]:
@@ -134,7 +139,18 @@ def _wrap(spec: Spec, layout: Layout, compute: str | None, units: Sequence[str])
         kind, arguments = "sharded.Sharded", ["model", "LAYOUT", quoted(layout.shard)]
         arguments += [f"units=model.{units[0]}" if len(units) == 1 else "units=units"] if units else []
         arguments += [f"compute={compute}"] if compute else []
+    if layout.pipeline > 1:
+        return _wrap_stages(layout, kind, arguments, note, units)
     header = f"def wrap(model: nn.Module) -> {kind}:"
     lines = bracketed("units = [", [f"*model.{unit}" for unit in units], "]", 4) if len(units) > 1 else []
     lines += commented(bracketed(f"return {kind}(", arguments, ")", 4), note, 4)
     return Function((header,), HOW[layout.shard], tuple(lines))
+
+
+def _wrap_stages(layout: Layout, kind: str, arguments: list[str], note: str, units: Sequence[str]) -> Function:
+    """How this rank's stages are wrapped; what ZeRO gathers at a time are their layers."""
+    arguments = ["units=units" if each.startswith("units=") else each for each in ["stages", *arguments[1:]]]
+    found = ["stages", *map(quoted, units)]
+    lines = bracketed("units = pipeline.iterations(", found, ")", 4) if "units=units" in arguments else []
+    lines += commented(bracketed(f"return {kind}(", arguments, ")", 4), note, 4)
+    return Function((f"def wrap(stages: Sequence[nn.Module]) -> {kind}:",), HOW[layout.shard], tuple(lines))

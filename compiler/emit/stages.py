@@ -1,26 +1,20 @@
-"""The stages of a pipeline in `model.py` and `parallel.py`: as many classes as differ, and what crosses."""
+"""`model.py` of a pipeline: a class for each stage that differs, and the list of all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..layout import Layout
 from ..node import Body, Node
-from ..pipeline.edges import Crossing, edges
-from ..pipeline.schedule import is_v
 from ..plan import Plan, Stage
 from .externs import ExternFile
-from .layout import assignment, bracketed, commented, fits
+from .layout import assignment, bracketed, commented
 from .model import TAKEN, bodies_of, imports, millions, objective_rows, scalars, tables
 from .modules import block_class, give_back, input_name, made, signature, ties
 from .sizes import sizes_of
 from .statements import Names, Writer, attribute
-from .text import class_name, comment, fitting, identifier, literal, place, quoted
+from .text import class_name, comment, fitting, identifier, place
 from .tree import owned
 from .views import Class, Function, ModelView
-
-DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "int64": "torch.int64", "bool": "torch.bool"}
-"""Of edges; fp32 goes without saying."""
 
 
 def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
@@ -166,52 +160,3 @@ def _listed(names: Names, plan: Plan) -> list[str]:
             name = f"partial({', '.join([name, *ranges])})"
         lines.append(f"    {name},")
     return [*lines, ")"]
-
-
-def schedule_name(layout: Layout) -> str:
-    """The schedule as `runtime.pipeline` knows it."""
-    return "zero_bubble_v" if is_v(layout) else layout.schedule
-
-
-def edges_table(plan: Plan) -> list[str]:
-    """`EDGES` of `parallel.py`: what each stage sends to the next."""
-    lines = ["# What goes from each stage to the next, in the sizes of one rank.", "EDGES = ("]
-    for row in edges(plan):
-        texts = [_edge(crossing) for crossing in row]
-        line = f"    ({', '.join(texts)}{',' if len(texts) == 1 else ''}),"
-        lines += [line] if fits(line, 0) else ["    (", *(f"        {text}," for text in texts), "    ),"]
-    return [*lines, ")"]
-
-
-def _edge(crossing: Crossing) -> str:
-    arguments = [literal(crossing.shape)]
-    arguments += [DTYPES[crossing.dtype]] if crossing.dtype in DTYPES else []
-    arguments += ["gradient=False"] if not crossing.gradient else []
-    return f"pipeline.Edge({', '.join(arguments)})"
-
-
-def tied_table(plan: Plan) -> list[str]:
-    """`TIED` of `parallel.py`: parameters that several pipeline ranks hold; none where no stages share any."""
-    found = tied_ranks(plan)
-    if not found:
-        return []
-    rows = (f"    {quoted(name)}: {literal(ranks)}," for name, ranks in found.items())
-    return ["# Parameters that several stages use, and the pipeline ranks that hold a copy.", "TIED = {", *rows, "}"]
-
-
-def tied_ranks(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """Parameters that several pipeline ranks hold, by name."""
-    labels = {(body, node.name): node.label for body in plan.roots for node in plan.nodes(body)}
-    found = {}
-    for sync in plan.syncs:
-        ranks = tuple(dict.fromkeys(plan.stages[stage].rank for stage in sync.stages))
-        if sync.axis == "pipeline" and len(ranks) > 1:
-            found[f"{labels[sync.body, sync.node]}.{sync.parameter}"] = ranks
-    return found
-
-
-def objective_names(plan: Plan) -> tuple[str, ...]:
-    """The names of what the last stage returns."""
-    losses = [each for each in plan.objectives if each.kind == "loss"]
-    single = len(losses) == 1 and losses[0].weight == 1
-    return ("loss", *(o.name for o in plan.objectives if o.kind != "exit" and not (single and o.kind == "loss")))

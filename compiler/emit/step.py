@@ -76,6 +76,7 @@ def compute(spec: Spec, layout: Layout) -> tuple[str, ...]:
 def finite(layout: Layout) -> tuple[str, ...]:
     """The loss of the whole step, of which each rank of the data axis has a share, and the norm as numbers."""
     loss = "totals.over_data(loss, LAYOUT)" if layout.data > 1 else "loss"
+    loss = "totals.over_stages(loss, LAYOUT)" if layout.pipeline > 1 else loss
     arguments = ("position.step + 1", f"loss={loss}", "gradient_norm=norm")
     return tuple(bracketed("values = guard.finite(", arguments, ")", 12))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...dsl.schema.observe import Sample
 from ...dsl.schema.optimizer import AdamW, Norm, Sgd
 from ...dsl.schema.schedule import Constant, Cosine, Linear
@@ -13,7 +15,7 @@ from ..layout import Layout
 from ..lower.inputs import targets
 from ..node import Body
 from ..plan import Plan
-from . import step
+from . import pipeline, step
 from .constants import Constants, Length
 from .data import DataText, data_text
 from .huggingface import Checkpoint, constant
@@ -43,7 +45,7 @@ def train_view(
     length = Length(constants, layout.data)
     data = data_text(spec, constants, forward)
     constants.add("MICRO_BATCH", spec.training.micro_batch_size, "training.micro_batch_size")
-    if spec.training.gradient_accumulation > 1:
+    if spec.training.gradient_accumulation > 1 or plan.stages:
         constants.add("ACCUMULATION", spec.training.gradient_accumulation, "training.gradient_accumulation")
     steps = length.resolve()
     optimizer = _optimizer(spec, constants, parameters)
@@ -53,7 +55,7 @@ def train_view(
     checkpoint_when, timed = _checkpoint_when(spec, length, layout)
     constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
     record = _record(spec, plan, constants, length, steps, data)
-    sample = _sample(spec, plan, forward, constants)
+    sample = _sample(spec, plan, forward, constants) if not plan.stages else ()
     validates = spec.data.validation > 0
     validation = _validation(spec, constants, layout) if validates else ()
     functions = after_steps(bodies)
@@ -61,14 +63,15 @@ def train_view(
     modules |= {"generate"} if sample else set()
     modules |= {"initialize"} if layout.world > 1 else set()
     modules |= {"agree"} if layout.world > 1 and timed else set()
-    modules |= {"totals"} if layout.data > 1 else set()
+    modules |= {"totals"} if layout.data > 1 or plan.stages else set()
+    modules |= {"pipeline"} if plan.stages else set()
     loading, writing = _interchange(spec, interchange, constants, data, layout)
     modules |= {"huggingface"} if interchange else set()
     modules |= {"export"} if spec.export.safetensors is not None else set()
     return TrainView(
         title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
         usage=step.usage(layout),
-        model=model,
+        model="list[nn.Module]" if plan.stages else model,
         doc=data.doc,
         imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates, layout),
         constants=tuple(constants.lines()),
@@ -80,13 +83,14 @@ def train_view(
         rate=rate,
         steps=steps,
         setup=step.setup(spec, layout),
-        build=(*step.build(layout, model), *loading),
-        objectives=_objectives(spec, f"{comment(plan.name)}, {size}"),
-        compute=step.compute(spec, layout),
+        build=(*(pipeline.build(spec, layout) if plan.stages else step.build(layout, model)), *loading),
+        objectives=_objectives(spec, f"{comment(plan.name)}, {size}", bool(plan.stages)),
+        compute=pipeline.compute(layout) if plan.stages else step.compute(spec, layout),
         finite=step.finite(layout),
         norm=norm,
-        after_step=tuple(f"layers.{name}(model{', DATA' if layout.data > 1 else ''})" for name in functions),
+        after_step=_after_step(functions, layout),
         validates=validates,
+        validated=("running", "pipeline.Pipeline") if plan.stages else ("model", model),
         validation_type=data.kind,
         validation=validation,
         evaluate_when=evaluate_when,
@@ -106,7 +110,8 @@ def _imports(
     limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
     standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
     standard += ["time"] if timed else []
-    names = [model] if decaying(parameters) is None else ["DECAYING", model]
+    names = [model] if layout.pipeline == 1 else ["INITIAL", "STAGES"]
+    names = names if decaying(parameters) is None else ["DECAYING", *names]
     ours = bracketed(f"from {runtime} import ", [", ".join(sorted(modules))], "")
     if len(ours) > 1 or len(ours[0]) > 100:
         ours = [f"from {runtime} import (", *(f"    {name}," for name in sorted(modules)), ")"]
@@ -114,19 +119,33 @@ def _imports(
     own = [f"from model import {', '.join(names)}"]
     if layout.world > 1:
         axes = ["DATA"] if layout.data > 1 else []
-        own.append(f"from parallel import {', '.join([*axes, 'LAYOUT', 'MESH', 'wrap'])}")
+        staged = layout.pipeline > 1
+        names = [*axes, *(["EDGES"] if staged else []), "LAYOUT", "MESH"]
+        names += ["OBJECTIVES", "SCHEDULE", "wrap"] if staged else ["wrap"]
+        own.append(f"from parallel import {', '.join(names)}")
+    modules_of_torch = ("from torch import nn",) if layout.pipeline > 1 else ()
     if "." in runtime:
-        return tuple(first), ("import torch", *ours), tuple(own)
-    return tuple(first), ("import torch",), (*ours, *own)
+        return tuple(first), ("import torch", *ours, *modules_of_torch), tuple(own)
+    return tuple(first), ("import torch", *modules_of_torch), (*ours, *own)
 
 
 def _uses_math(length: Length) -> bool:
     return any("math." in line for line in length.derived)
 
 
-def _objectives(spec: Spec, about: str) -> tuple[str, ...]:
+def _after_step(functions: Sequence[str], layout: Layout) -> tuple[str, ...]:
+    """Calls with the model; with each of this rank's stages where it is cut."""
+    data = ", DATA" if layout.data > 1 else ""
+    if layout.pipeline == 1 or not functions:
+        return tuple(f"layers.{name}(model{data})" for name in functions)
+    return "for stage in model:", *(f"    layers.{name}(stage{data})" for name in functions)
+
+
+def _objectives(spec: Spec, about: str, staged: bool) -> tuple[str, ...]:
     """How the step runs, and the line that says so."""
     said = f'console.LINE.note(f"{about} on {{device.describe(place)}}, '
+    if staged:
+        return (f'{said}eager")',)
     if spec.training.execution == "eager":
         return ("objectives = model.objectives", f'{said}eager")')
     if spec.training.execution == "compiled":
@@ -186,17 +205,19 @@ def _evaluate_when(spec: Spec, length: Length) -> str:
 def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, ...]:
     """The body of `validate`."""
     every = spec.training.evaluate
-    batches = "validation.in_order(MICRO_BATCH)" if layout.data == 1 else "validation.in_blocks(MICRO_BATCH, DATA)"
+    one = layout.data == 1 and layout.pipeline == 1
+    axis = "DATA" if layout.data > 1 else 'MESH.axis("data")'
+    batches = "validation.in_order(MICRO_BATCH)" if one else f"validation.in_blocks(MICRO_BATCH, {axis})"
     if isinstance(every, Every) and every.batches is not None:
         batches = (
             f"itertools.islice({batches}, {constants.add('VALIDATION_BATCHES', every.batches, 'training.evaluate')})"
         )
-    arguments = ["model", "model.objectives", batches]
-    mean = "mean" if layout.data == 1 else "mean_over_ranks"
-    arguments += ["LAYOUT"] if layout.data > 1 else []
-    bf16 = spec.precision.compute == "bf16"
+    arguments = ["model", "model.objectives"] if layout.pipeline == 1 else ["running.stages", "running.objectives"]
+    mean = "mean" if one else "mean_over_ranks"
+    arguments += [batches] if one else [batches, "LAYOUT"]
+    bf16 = spec.precision.compute == "bf16" and layout.pipeline == 1
     lines = bracketed(f"return evaluate.{mean}(", arguments, ")", 8 if bf16 else 4)
-    return step.precise(spec, lines, "validation.device.type")
+    return tuple(lines) if layout.pipeline > 1 else step.precise(spec, lines, "validation.device.type")
 
 
 def _checkpoint_when(spec: Spec, length: Length, layout: Layout) -> tuple[str, bool]:

@@ -56,6 +56,7 @@ class TrainView:
     validation          lines of `validate`
     build, finish       lines that make the model, and what is done after the last step
     compute             lines of a step that give every gradient and the loss
+    validated           what `validate` takes: its name and type
     finite              lines that read loss and norm of the whole step
     checkpoints         the last arguments of the checkpoint manager
     """
@@ -81,6 +82,7 @@ class TrainView:
     norm: str
     after_step: tuple[str, ...]
     validates: bool
+    validated: tuple[str, str]
     validation_type: str
     validation: tuple[str, ...]
     evaluate_when: str
