@@ -21,11 +21,16 @@ def schedule_name(layout: Layout) -> str:
 
 def edges_table(plan: Plan) -> list[str]:
     """`EDGES` of `parallel.py`: what each stage sends to the next."""
-    lines = ["# What goes from each stage to the next, in the sizes of one rank.", "EDGES = ("]
-    for row in edges(plan):
-        texts = [_edge(crossing) for crossing in row]
-        line = f"    ({', '.join(texts)}{',' if len(texts) == 1 else ''}),"
-        lines += [line] if fits(line, 0) else ["    (", *(f"        {text}," for text in texts), "    ),"]
+    note = "# What goes from each stage to the next, in the sizes of one rank."
+    rows = [[_edge(crossing) for crossing in row] for row in edges(plan)]
+    inner = [f"({', '.join(row)}{',' if len(row) == 1 else ''})" for row in rows]
+    if len(rows) == 1 and fits(f"EDGES = ({inner[0]},)", 0):
+        return [note, f"EDGES = ({inner[0]},)"]
+    lines = [note, "EDGES = ("]
+    for row, text in zip(rows, inner, strict=True):
+        lines += (
+            [f"    {text},"] if fits(f"    {text},", 0) else ["    (", *(f"        {each}," for each in row), "    ),"]
+        )
     return [*lines, ")"]
 
 
