@@ -7,23 +7,22 @@ import os
 from collections import deque
 from pathlib import Path
 
-from torch import nn
-
 from . import agree, console, tensorfile, whole
 from .errors import RunError
-from .layout import Block, Layout, block_of
+from .layout import Block, Layout, Model, block_of, modules
 
 
-def safetensors(model: nn.Module, path: Path, layout: Layout | None = None) -> None:
+def safetensors(model: Model, path: Path, layout: Layout | None = None) -> None:
     """Writes the model's tensors by name, and compares what was written; a file that is there is replaced.
 
-    Of many ranks the first writes the tensors of the whole model.
+    Of many ranks the first writes the tensors of the whole model, all of its stages.
     """
     layout = layout or Layout()
     first: dict[int, str] = {}  # a layout knows a shared tensor by the first of its names
     blocks = {
         name: block_of(first.setdefault(id(tensor), name), tensor, layout)
-        for name, tensor in model.state_dict(keep_vars=True).items()
+        for module in modules(model)
+        for name, tensor in module.state_dict(keep_vars=True).items()
     }
     table = whole.table(blocks, layout.mesh)
     if not layout.mesh.first:

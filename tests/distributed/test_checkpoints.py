@@ -274,6 +274,7 @@ def of_stages(folder: str, saves: bool) -> dict[str, torch.Tensor]:
         checkpoints.save(stages, updates, Position(1))
     else:
         checkpoints.restore(stages, updates)
+        export.safetensors(stages, Path(folder) / "whole.safetensors", layout)
     mesh.stop()
     return {name: tensor for stage in stages for name, tensor in stage.state_dict().items()}
 
@@ -294,3 +295,6 @@ def test_stages_of_a_pipeline_make_one_checkpoint(tmp_path: Path) -> None:
     for rank in (*saved, *ranks.run(of_stages, 4, str(tmp_path), False)):
         assert len(rank) == 12
         assert all(torch.equal(tensor, state[name]) for name, tensor in rank.items())
+    exported = tensorfile.read(tmp_path / "whole.safetensors")
+    assert exported.keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in exported.items())
