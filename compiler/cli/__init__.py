@@ -17,6 +17,7 @@ COMMANDS = (
     ("compile", "write the training program of a spec"),
     ("run", "compile, then train on this machine"),
     ("plan", "show parameters, FLOPs and memory before anything runs"),
+    ("tune", "find the fastest layout on the cluster, and say why not the others"),
     ("explain", "explain an error code or a setting"),
     ("new", "write a spec to start from"),
     ("import", "turn a Hugging Face config.json into a spec"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..plan import Plan
-from .units import Unit
+from .units import Part, Unit
 
 
 def of_kind(kind: str, unit: Unit) -> float:
@@ -31,7 +31,21 @@ class Marked:
             if node.op == "call" and node.body:
                 self._read(plan, index, node.body, f"{name}.")
 
-    def __call__(self, stage: int, unit: Unit) -> float:
-        """Seconds of one step of a unit on a stage, averaged over its steps there."""
-        shares = self.shares.get((stage, unit.name), {})
-        return sum(share * of_kind(kind, unit) for kind, share in shares.items())
+    def __call__(self, stage: int, part: Part) -> float:
+        """Seconds of a stage."""
+        seconds = 0.0
+        for unit, count in part.pieces:
+            shares = self.shares.get((stage, unit.name), {})
+            seconds += count * sum(share * of_kind(kind, unit) for kind, share in shares.items())
+        return seconds
+
+
+class Kind:
+    """The same kind for all layers."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, _stage: int, part: Part) -> float:
+        """Seconds of a stage."""
+        return sum(of_kind(self.kind, unit) * count for unit, count in part.pieces)

@@ -13,7 +13,7 @@ from ..pipeline.schedule import rank_of
 from ..pipeline.timeline import StageTime, simulate
 from . import network
 from .matmul import STREAM
-from .units import Part, Unit
+from .units import Part
 
 BUCKET: Final = 25 * (1 << 20)
 """Bytes that DistributedDataParallel adds up at a time."""
@@ -22,8 +22,8 @@ CHANNELS: Final = 24
 SIMULATED: Final = 4
 """Micro-batches per stage that are simulated; what follows repeats."""
 
-Again = Callable[[int, Unit], float]
-"""Seconds that one step of a unit on a stage costs for being computed again."""
+Again = Callable[[int, Part], float]
+"""Seconds that a stage, and its part of the model, cost in backward for what is computed again."""
 
 
 @dataclass(frozen=True)
@@ -116,24 +116,20 @@ def pipeline_seconds(layout: Layout, micro_batches: int, times: Sequence[StageTi
 
 def _stage(stage: int, part: Part, layout: Layout, machine: Machine, again: Again) -> StageTime:
     """Backward in halves: what is computed again and everything but half the products goes with the inputs."""
-    forward = sum(unit.forward * count for unit, count in part.pieces)
-    backward = sum((unit.backward + again(stage, unit)) * count for unit, count in part.pieces)
-    weight = sum(unit.work.products[1] / 2 * count for unit, count in part.pieces)
-    return StageTime(forward, backward - weight, weight, network.send(part.edge, layout, machine))
+    inputs = part.backward - part.weights + again(stage, part)
+    return StageTime(part.forward, inputs, part.weights, network.send(part.edge, layout, machine))
 
 
 def _work(stages: Sequence[tuple[int, Part]], layout: Layout, machine: Machine, again: Again) -> RankWork:
-    forward = backward = repeated = tensor = sending = 0.0
-    parameters = pieces = 0
+    sending = 0.0
     for stage, part in stages:
-        for unit, count in part.pieces:
-            forward, backward = forward + unit.forward * count, backward + unit.backward * count
-            repeated, tensor = repeated + again(stage, unit) * count, tensor + sum(unit.tensor) * count
-            pieces += count
-        parameters += part.parameters
         if stage + 1 < layout.stages and rank_of(layout, stage + 1) != rank_of(layout, stage):
             sending += 2 * network.send(part.edge, layout, machine)
-    return RankWork(forward, backward, repeated, tensor, sending, parameters, max(1, pieces))
+    return RankWork(
+        sum(part.forward for _, part in stages), sum(part.backward for _, part in stages),
+        sum(again(stage, part) for stage, part in stages), sum(part.tensor for _, part in stages), sending,
+        sum(part.parameters for _, part in stages), max(1, sum(part.steps for _, part in stages)),
+    )  # fmt: skip
 
 
 def idle_seconds(ranks: Sequence[RankWork], layout: Layout, micro_batches: int) -> float:

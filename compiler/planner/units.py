@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from math import gcd
 
 from ...dsl.spec import Spec
 from ..cluster import Machine
@@ -54,10 +56,35 @@ class Part:
     enters: int = 0
     edge: int = 0
 
-    @property
+    @cached_property
+    def forward(self) -> float:
+        """Seconds of one forward pass."""
+        return sum(unit.forward * count for unit, count in self.pieces)
+
+    @cached_property
+    def backward(self) -> float:
+        """Seconds of one backward pass, nothing recomputed."""
+        return sum(unit.backward * count for unit, count in self.pieces)
+
+    @cached_property
+    def weights(self) -> float:
+        """The seconds of backward that give the gradients of parameters: half of its products."""
+        return sum(unit.work.products[1] / 2 * count for unit, count in self.pieces)
+
+    @cached_property
+    def tensor(self) -> float:
+        """Seconds of collectives in both passes."""
+        return sum(sum(unit.tensor) * count for unit, count in self.pieces)
+
+    @cached_property
     def parameters(self) -> int:
         """Trained elements."""
         return sum(unit.parameters * count for unit, count in self.pieces)
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of the model."""
+        return sum(count for _, count in self.pieces)
 
     @property
     def layers(self) -> int:
@@ -93,7 +120,9 @@ class Model:
     def _cut(self, stages: int) -> tuple[bool, dict[int, list[tuple[int, int, int]]]] | None:
         opened = sum(unit.crossing is not None for unit in self.line(False)[1][1:]) < stages - 1
         units = self.line(opened)[1]
-        found = partition([unit.work for unit in units], [unit.crossing for unit in units], stages)
+        scale = gcd(*(unit.crossing or 0 for unit in units)) or 1
+        crossing = tuple(None if unit.crossing is None else unit.crossing // scale for unit in units)
+        found = _cut(tuple(unit.work for unit in units), crossing, stages)
         return None if found is None else (opened, cuts(units, found))
 
 
@@ -158,6 +187,12 @@ class Costs:
                 f"{step.prefix}{node.label or step.name}", times, work, node.cost.parameters // times, saved, edge,
                 inner, repeated,
             )  # fmt: skip
+
+
+@cache
+def _cut(work: tuple[int, ...], crossing: tuple[int | None, ...], stages: int) -> tuple[int, ...] | None:
+    """The partition of the pipeline pass; layouts whose units weigh the same share it."""
+    return partition(work, crossing, stages)
 
 
 def fuses(spec: Spec) -> bool:
