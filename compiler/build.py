@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..dsl import load
@@ -11,7 +11,7 @@ from ..dsl.diagnostics import Sink
 from ..dsl.source import Source
 from ..dsl.spec import Spec
 from .check_recompute import check_recompute
-from .lower import Lowered, lower
+from .lower import Lowered, lower, sizes
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -36,18 +36,30 @@ def check(source: Source, profile: str | None = None, overrides: Sequence[str] =
 
 
 def make_plan(spec: Spec, lowered: Lowered, last: str | None = None) -> Plan:
-    """The plan after all passes, or after the one called `last`."""
+    """The plan after all passes, or after the one called `last`; a lowered spec serves for any of its layouts."""
     from .layout import layout_of
     from .passes import run_passes
     from .plan import build_plan
 
     layout = layout_of(spec)
-    plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, lowered.sizes, lowered.targets, layout)
+    plan = build_plan(lowered.name, lowered.bodies, lowered.objectives, sizes(spec), lowered.targets, layout)
     return run_passes(plan, spec, last)
 
 
+def settled(checked: Checked) -> Checked:
+    """The same with every `auto` of `parallel` filled in by the planner; without a spec where no layout fits."""
+    if checked.spec is None or checked.lowered is None:
+        return checked
+    from .planner.fill import filled, is_open
+
+    if not is_open(checked.spec):
+        return checked
+    return replace(checked, spec=filled(checked.spec, checked.lowered, checked.sink))
+
+
 def planned(checked: Checked, last: str | None = None) -> Plan | None:
-    """The plan of a checked spec, with its advice in the sink; where a pass refuses it, None and the finding there."""
+    """The plan of a checked and settled spec; where it cannot be laid out or held, the finding in the sink; advice as well."""
+    from .planner.refuse import review
     from .refused import Refused
 
     if checked.spec is None or checked.lowered is None:
@@ -59,4 +71,6 @@ def planned(checked: Checked, last: str | None = None) -> Plan | None:
         return None
     for finding in plan.findings:
         checked.sink.add(finding)
+    if last is None:
+        review(plan, checked.spec, checked.lowered, checked.sink)
     return plan

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dskc.compiler.build import check, planned
+from dskc.compiler.build import check, planned, settled
 from dskc.compiler.emit.huggingface import checkpoint
 from dskc.compiler.gate import gate
 from dskc.dsl.explain import codes, page, title
@@ -20,7 +20,7 @@ EXAMPLE = re.compile(r"^## (Wrong|Right)\n\n```dsk\n(.*?)^```$", re.MULTILINE | 
 def found(path: Path, text: str) -> set[str]:
     """Codes of what `check` and the passes say, and where that is nothing, of what `compile` says."""
     path.write_text(text)
-    checked = check(Source(str(path), text))
+    checked = settled(check(Source(str(path), text)))
     plan = planned(checked) if not checked.sink.failed else None
     if checked.spec is not None and not len(checked.sink):
         gate(checked.spec, checked.sink)

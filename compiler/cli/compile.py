@@ -51,18 +51,19 @@ def run(args: argparse.Namespace) -> int:
 
 def compile_spec(args: argparse.Namespace) -> Path | None:
     """Writes the program and gives its folder; after errors, which are shown, None."""
-    from ..build import check, planned
+    from ..build import check, planned, settled
     from ..gate import gate
 
     sink = Sink()
     source = read_spec(args.spec, sink)
     checked = check(source, args.profile, args.overrides) if source is not None and not sink.failed else None
+    checked = settled(checked) if checked is not None else None
     sink = checked.sink if checked is not None else sink
     files = None
     if checked is not None and checked.spec is not None and checked.lowered is not None:
         gate(checked.spec, sink)
         plan = planned(checked) if not sink.failed else None
-        if plan is not None:
+        if plan is not None and not sink.failed:
             from ..emit import program
 
             files = program(checked.spec, plan, sink, args.standalone)

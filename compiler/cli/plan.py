@@ -50,7 +50,7 @@ def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the plan."""
-    from ..build import Checked, check, planned
+    from ..build import Checked, check, planned, settled
     from ..passes import PASSES
 
     names = ["lower", *(p.__name__ for p in PASSES)]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         source = read_spec(args.spec, sink)
     except UsageError as error:
         return fail(error)
-    checked = check(source, args.profile, args.overrides) if source else Checked(None, None, sink)
+    checked = settled(check(source, args.profile, args.overrides)) if source else Checked(None, None, sink)
     plan = planned(checked, args.after)
     show(list(checked.sink), stream=sys.stderr)
     if checked.spec is None or plan is None:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         print(shown(plan, checked.spec, predict(plan, checked.spec)))
     else:
         print(table(plan, checked.spec))
-    return 0
+    return 1 if checked.sink.failed else 0
 
 
 def timeline(plan: Plan, spec: Spec, file: Path) -> int:

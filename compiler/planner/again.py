@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
+
 from ..plan import Plan
 from .units import Part, Unit
 
@@ -49,3 +52,38 @@ class Kind:
     def __call__(self, _stage: int, part: Part) -> float:
         """Seconds of a stage."""
         return sum(of_kind(self.kind, unit) * count for unit, count in part.pieces)
+
+
+class Root:
+    """Segments of about the root of the number of layers, of which the model's last stays (Chen et al. 2016).
+
+    As the recompute pass has it: equal stages are one body, and count once.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        layers = {
+            (part.layers, unit.name, count): (unit, count)
+            for part in parts
+            for unit, count in part.pieces
+            if unit.repeated
+        }
+        number = sum(count for _, count in layers.values())
+        self.target = sum(unit.saved * count for unit, count in layers.values()) / sqrt(max(number, 1))
+        self.last = next(((k, u) for k, u, _ in reversed(_repeated(parts))), None)
+
+    def segment(self, unit: Unit, count: int) -> int:
+        """Steps of a unit in a segment."""
+        return min(max(round(self.target / max(unit.saved, 1)), 1), count)
+
+    def __call__(self, stage: int, part: Part) -> float:
+        """Seconds of a stage."""
+        seconds = 0.0
+        for unit, count in part.pieces:
+            length = self.segment(unit, count)
+            stays = count - (count - 1) // length * length if self.last == (stage, unit) else 0
+            seconds += of_kind("full", unit) * (count - stays)
+        return seconds
+
+
+def _repeated(parts: Sequence[Part]) -> list[tuple[int, Unit, int]]:
+    return [(stage, unit, n) for stage, part in enumerate(parts) for unit, n in part.pieces if unit.repeated]

@@ -44,15 +44,25 @@ class Prediction:
 def predict(plan: Plan, spec: Spec) -> Prediction:
     """The prediction for a plan after all passes."""
     layout, machine = layout_of(spec), machine_of(spec)
+    parts, once = _parts(plan, spec, layout, machine)
+    samples = plan.sizes.get("B", 1) * layout.data * spec.training.gradient_accumulation
+    flops = 3 * once * layout.tensor * samples / plan.sizes.get("B", 1)
+    return Prediction(
+        layout, machine, parts, step_of(plan, spec), memory_of(plan, spec), traffic_of(plan, spec), samples,
+        samples * plan.sizes.get("S", 0), flops,
+    )  # fmt: skip
+
+
+def step_of(plan: Plan, spec: Spec) -> StepTime:
+    """The time of a step of a plan after all passes."""
+    layout, machine = layout_of(spec), machine_of(spec)
+    parts, _ = _parts(plan, spec, layout, machine)
+    return step_time(parts, layout, spec, machine, spec.training.gradient_accumulation, Marked(plan))
+
+
+def _parts(plan: Plan, spec: Spec, layout: Layout, machine: Machine) -> tuple[tuple[Part, ...], float]:
+    """The stages, and the operations of one forward pass on all ranks of the pipeline."""
     costs = Costs(Model(plan), spec, machine, layout)
     parts = costs.parts(layout.stages)
     assert parts is not None, "the pipeline pass refuses what cannot be cut"
-    micro_batches = spec.training.gradient_accumulation
-    step = step_time(parts, layout, spec, machine, micro_batches, Marked(plan))
-    samples = plan.sizes.get("B", 1) * layout.data * micro_batches
-    once = sum(unit.work.flops * unit.count for unit in costs.units())
-    flops = 3 * once * layout.tensor * layout.data * micro_batches
-    tokens = samples * plan.sizes.get("S", 0)
-    return Prediction(
-        layout, machine, parts, step, memory_of(plan, spec), traffic_of(plan, spec), samples, tokens, flops
-    )
+    return parts, sum(unit.work.flops * unit.count for unit in costs.units())

@@ -12,6 +12,7 @@ from .search import Found
 from .text import columns, duration, size
 
 WIDTH = 100
+LEGEND = "d x p x t: ranks on the axes data, pipeline and tensor (s: sequence parallel)"
 
 
 def ranked(name: str, found: Found, tokens: int) -> str:
@@ -39,7 +40,7 @@ def ranked(name: str, found: Found, tokens: int) -> str:
             ),
             [_row(place, each, found.samples * (tokens or 1)) for place, each in enumerate(found.best, 1)],
         )
-        lines += ["", "the first, as flags:", *_flags(found.best[0].choice), "", "and as sections:"]
+        lines += [LEGEND, "", "the first, as flags:", *_flags(found.best[0].choice), "", "and as sections:"]
         lines += [f"  {line}" for line in sections(found.best[0].choice).splitlines()]
     else:
         lines.append("none of them runs")
@@ -53,9 +54,9 @@ def ranked(name: str, found: Found, tokens: int) -> str:
 def _row(place: int, each: Confirmed, amount: int) -> tuple[str, ...]:
     choice = each.choice
     layout = choice.layout
-    tensor = f"{layout.tensor} seq" if layout.sequence_parallel else str(layout.tensor)
+    axes = f"{layout.data} x {layout.pipeline} x {layout.tensor}" + ("s" if layout.sequence_parallel else "")
     return (
-        str(place), str(layout.data), str(layout.pipeline), tensor,
+        str(place), axes,
         schedule_text(layout) if layout.pipeline > 1 else "-", layout.shard,
         f"{choice.micro_batch} x {choice.accumulation}", choice.checkpointing, duration(each.seconds),
         f"{amount / each.seconds:,.0f}", size(each.memory),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
+from ...dsl.diagnostics import Sink
 from ...dsl.spec import Spec
+from ..check_recompute import check_recompute
 from ..cluster import Machine, machine_of
 from ..layout import Layout
 from ..lower import Lowered
-from .choice import Choice
+from .choice import Choice, changed
 from .confirm import Confirmed, confirmed
 from .step import quick_step
 from .tables import Tables
@@ -64,7 +66,6 @@ class Fixed:
     shard: str | None = None
     schedule: tuple[str, int] | None = None
     sequence: bool | None = None
-    portions: bool = False
     checkpointing: bool = False
 
 
@@ -83,8 +84,9 @@ def search(
     machine = machine_of(spec)
     tables = Tables(spec, lowered, machine)
     found = Found(machine, samples_of(spec))
+    ways = ("given",) if fixed is not None and fixed.checkpointing else recomputed(spec, lowered)
     rated: list[tuple[float, Choice]] = []
-    for choice in _choices(tables, spec, found, fixed or Fixed(), progress):
+    for choice in _choices(tables, spec, found, fixed or Fixed(), ways, progress):
         needed = tables.needed(choice)
         if needed is None:
             found.reject("the model cannot be cut into so many stages", _named(choice))
@@ -111,12 +113,26 @@ def search(
     return found
 
 
+def recomputed(spec: Spec, lowered: Lowered) -> tuple[str, ...]:
+    """What the layers of a model can recompute: nothing where none is repeated, or where they share parameters."""
+    sink = Sink()
+    check_recompute(replace(spec, memory=changed(spec.memory, checkpointing="full")), lowered.bodies, sink)
+    return WAYS[:1] if sink.failed else WAYS
+
+
+def every_choice(tables: Tables, spec: Spec, samples: int, ways: tuple[str, ...]) -> Iterator[Choice]:
+    """All layouts of a spec's ranks, whether they fit or not."""
+    return _choices(tables, spec, Found(tables.machine, samples), Fixed(), ways, lambda _: None)
+
+
 def _named(choice: Choice) -> str:
     layout = choice.layout
     return f"data {layout.data} x pipeline {layout.pipeline} x tensor {layout.tensor}"
 
 
-def _choices(tables: Tables, spec: Spec, found: Found, fixed: Fixed, progress: Progress) -> Iterator[Choice]:
+def _choices(
+    tables: Tables, spec: Spec, found: Found, fixed: Fixed, ways: tuple[str, ...], progress: Progress
+) -> Iterator[Choice]:
     world = spec.parallel.world_size
     for tensor in _divisors(world):
         if fixed.tensor not in (None, tensor):
@@ -135,10 +151,12 @@ def _choices(tables: Tables, spec: Spec, found: Found, fixed: Fixed, progress: P
                 found.reject(f"tensor {tensor}: {model}", f"tensor {tensor}", len(depths))
                 continue
             for depth in depths:
-                yield from _portions(tables, spec, found, fixed, (tensor, depth, sequence))
+                yield from _portions(tables, spec, found, fixed, ways, (tensor, depth, sequence))
 
 
-def _portions(tables: Tables, spec: Spec, found: Found, fixed: Fixed, axes: tuple[int, int, bool]) -> Iterator[Choice]:
+def _portions(
+    tables: Tables, spec: Spec, found: Found, fixed: Fixed, ways: tuple[str, ...], axes: tuple[int, int, bool]
+) -> Iterator[Choice]:
     tensor, depth, sequence = axes
     data = spec.parallel.world_size // (tensor * depth)
     if fixed.data not in (None, data):
@@ -148,17 +166,13 @@ def _portions(tables: Tables, spec: Spec, found: Found, fixed: Fixed, axes: tupl
         found.reject("the batch does not divide among the data ranks", f"{found.samples} samples, data {data}")
         return
     share = found.samples // data
-    sizes = [spec.training.micro_batch_size] if fixed.portions else [b for b in _divisors(share) if b <= MOST_SAMPLES]
-    for micro in sizes:
-        if share % micro:
-            found.reject("the batch does not divide into micro-batches", f"{name}: {share} samples by {micro}")
-            continue
+    for micro in (count for count in _divisors(share) if count <= MOST_SAMPLES):
         for schedule, chunks in _schedules(found, fixed, depth, share // micro, name):
             for shard in SHARDS if data > 1 else ("none",):
                 if fixed.shard not in (None, shard) and data > 1:
                     continue
                 layout = Layout(data, depth, tensor, 1, shard, schedule, chunks, sequence, tables.machine.per_node)
-                for way in ("given",) if fixed.checkpointing else WAYS:
+                for way in ways:
                     yield Choice(layout, micro, share // micro, way)
 
 

@@ -43,8 +43,8 @@ def _head(plan: Plan, found: Prediction) -> list[str]:
         f"{plan.name}: {layout.world:,} x {machine.name} on {nodes}, {layout_text(layout)}",
         f"{scaled(parameters)} parameters on each rank of the tensor axis; a step is {batch}",
         f"predicted: {duration(found.step.seconds)} a step, {found.per_second:,.0f} {unit}/s, "
-        f"{found.per_second / layout.world:,.0f} per rank, {scaled(found.rate)}FLOPS of the model per rank "
-        f"({of_peak} of the bf16 peak)",
+        f"{found.per_second / layout.world:,.0f} per rank",
+        f"           {scaled(found.rate)}FLOPS of the model per rank, {of_peak} of the bf16 peak",
     ]
 
 

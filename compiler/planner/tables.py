@@ -7,15 +7,15 @@ from dataclasses import replace
 from ...dsl.spec import Spec
 from ..cluster import Machine
 from ..layout import Layout
-from ..lower import Lowered
+from ..lower import Lowered, sizes
 from ..passes import PASSES
 from ..pipeline.schedule import is_v, rank_of
 from ..pipeline.timeline import in_flight
-from ..plan import Plan, build_plan
+from ..plan import build_plan
 from ..refused import Refused
 from . import again
 from .choice import Choice, spec_of
-from .step import RankWork, rank_works
+from .step import Again, RankWork, rank_works
 from .units import Costs, Model, Part, Unit
 
 
@@ -41,16 +41,13 @@ class Tables:
         layout = Layout(data=2, tensor=tensor, sequence_parallel=sequence, gpu_per_node=self.machine.per_node)
         spec = spec_of(self.spec, Choice(layout, self.spec.training.micro_batch_size, 1, "off"))
         try:
-            plan = self._plan()
+            it = self.lowered
+            plan = build_plan(it.name, it.bodies, it.objectives, sizes(spec), it.targets, layout)
             for apply in PASSES:
                 plan = apply(plan, spec)
             return Model(plan)
         except Refused as refused:
             return refused.diagnostic.message
-
-    def _plan(self) -> Plan:
-        it = self.lowered
-        return build_plan(it.name, it.bodies, it.objectives, it.sizes, it.targets)
 
     def costs(self, choice: Choice) -> Costs:
         """The units of a choice."""
@@ -81,9 +78,11 @@ class Tables:
         it = choice.layout
         return it.tensor, it.sequence_parallel, choice.micro_batch, it.pipeline, it.chunks, is_v(it)
 
-    def again(self, choice: Choice) -> again.Kind:
+    def again(self, choice: Choice) -> Again:
         """What a choice computes again."""
-        return again.Kind("full" if choice.checkpointing == "sqrt" else choice.checkpointing)
+        parts = self.parts(choice)
+        assert parts is not None, "only what can be cut is looked at"
+        return again.Root(parts) if choice.checkpointing == "sqrt" else again.Kind(choice.checkpointing)
 
     def needed(self, choice: Choice) -> float | None:
         """Bytes that the fullest rank holds at least: states, and what backward keeps of the micro-batches in flight.
@@ -104,10 +103,11 @@ class Tables:
         if parts is None:
             return None
         parameters, kept = [0] * layout.pipeline, [0.0] * layout.pipeline
+        root = again.Root(parts)
         for stage, (part, flight) in enumerate(zip(parts, self.flights(layout, choice.accumulation), strict=True)):
             rank = rank_of(layout, stage)
             parameters[rank] += part.parameters
-            kept[rank] += flight * _kept(part, choice.checkpointing)
+            kept[rank] += flight * _kept(part, choice.checkpointing, root)
         return tuple(zip(parameters, kept, strict=True))
 
     def flights(self, layout: Layout, micro_batches: int) -> tuple[int, ...]:
@@ -133,17 +133,16 @@ def _state_bytes(spec: Spec, layout: Layout) -> float:
     return (4 + states) / layout.data + gathered + gradients
 
 
-def _kept(part: Part, kind: str) -> float:
+def _kept(part: Part, kind: str, root: again.Root) -> float:
     """Bytes that backward keeps of one micro-batch of a stage."""
-    return sum(_unit_kept(unit, count, kind) for unit, count in part.pieces)
+    return sum(_unit_kept(unit, count, kind, root) for unit, count in part.pieces)
 
 
-def _unit_kept(unit: Unit, count: int, kind: str) -> float:
+def _unit_kept(unit: Unit, count: int, kind: str, root: again.Root) -> float:
     if not unit.repeated or kind in ("off", "given"):
         return unit.saved * count
     if kind == "selective":
         return min(unit.saved, unit.inner + unit.work.results) * count
     if kind == "full":
         return unit.inner * count
-    length = max(1, round(unit.count**0.5))
-    return unit.inner * -(-count // length)
+    return unit.inner * -(-count // root.segment(unit, count))

@@ -16,7 +16,6 @@ class Link(Record):
     """A connection, per accelerator and direction."""
 
     kind = "link"
-    compiled = False
     bandwidth: Bandwidth = needed("Bytes per second.", above=0)
     latency: Seconds = setting("Time before the first byte arrives.", default=5e-6, least=0)
 
@@ -28,19 +27,13 @@ class Cluster(Record):
     device: Literal["cuda", "rocm", "xpu", "npu", "tpu", "mps", "cpu"] | Auto = setting(
         "Kind of accelerator; `auto` is what the machine has.", default=AUTO, compiled=("auto",)
     )
-    gpu: str | None = setting('Preset of a known part: `"H100"`.', default=None, compiled=False)
-    nodes: int | Auto = setting(
-        "Number of nodes; `auto` follows from the ranks.", default=AUTO, least=1, compiled=False
-    )
-    memory: Bytes | Auto = setting("Memory per accelerator.", default=AUTO, above=0, compiled=False)
-    peak: Flops | Auto = setting(
-        "Dense bf16 operations per second of an accelerator.", default=AUTO, above=0, compiled=False
-    )
-    memory_bandwidth: Bandwidth | Auto = setting(
-        "Bytes per second of an accelerator's memory.", default=AUTO, above=0, compiled=False
-    )
-    node_link: Link | Auto = setting("Connection within a node.", default=AUTO, compiled=False)
-    network: Link | Auto = setting("Connection between nodes.", default=AUTO, compiled=False)
+    gpu: str | None = setting('Preset of a known part: `"H100"`.', default=None)
+    nodes: int | Auto = setting("Number of nodes; `auto` follows from the ranks.", default=AUTO, least=1)
+    memory: Bytes | Auto = setting("Memory per accelerator.", default=AUTO, above=0)
+    peak: Flops | Auto = setting("Dense bf16 operations per second of an accelerator.", default=AUTO, above=0)
+    memory_bandwidth: Bandwidth | Auto = setting("Bytes per second of an accelerator's memory.", default=AUTO, above=0)
+    node_link: Link | Auto = setting("Connection within a node.", default=AUTO)
+    network: Link | Auto = setting("Connection between nodes.", default=AUTO)
     mtbf: Seconds | None = setting(
         "Mean time between failures of the whole job.", default=None, above=0, compiled=False
     )
