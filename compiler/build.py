@@ -58,7 +58,7 @@ def settled(checked: Checked) -> Checked:
 
 
 def planned(checked: Checked, last: str | None = None) -> Plan | None:
-    """The plan of a checked and settled spec; where it cannot be laid out or held, the finding in the sink; advice as well."""
+    """The plan of a checked and settled spec; where it cannot be laid out or held, the finding in the sink."""
     from .planner.refuse import review
     from .refused import Refused
 
@@ -72,5 +72,5 @@ def planned(checked: Checked, last: str | None = None) -> Plan | None:
     for finding in plan.findings:
         checked.sink.add(finding)
     if last is None:
-        review(plan, checked.spec, checked.lowered, checked.sink)
+        review(checked.spec, checked.sink)
     return plan

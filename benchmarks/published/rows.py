@@ -23,28 +23,33 @@ class Run:
     halves: bool = False
 
 
+GITHUB = "https://github.com"
+SC21 = f"{GITHUB}/NVIDIA/Megatron-LM/tree/main/examples/academic_paper_scripts/sc21"
+TITAN = f"{GITHUB}/pytorch/torchtitan/blob/main/benchmarks"
 SOURCES = {
     "Megatron-LM SC21": (
-        "Narayanan et al. 2021, table 1: TFLOP/s per GPU from `images/cases_april2021.png` of NVIDIA/Megatron-LM "
-        "(937571cfd4^), sizes and batches from its `examples/academic_paper_scripts/sc21/run_table_1.sh`. A100-80GB, "
-        "8 a node. Full recomputation; tokens/s by the paper's formula for operations (equation 3)."
+        "Narayanan et al. 2021, table 1: TFLOP/s per GPU from the picture of it in the repository (cases_april2021.png "
+        f"before commit 937571cfd4), sizes and batches from [its scripts]({SC21}). A100-80GB, 8 a node. Full "
+        "recomputation; tokens/s by the paper's formula for operations (equation 3)."
     ),
     "torchtitan 8B": (
-        "`benchmarks/llama3_h100_202412_torchtitan.md` of pytorch/torchtitan, tables 1 and 3: H100 with 96 GB of HBM2e "
-        'at 2.4 TB/s and 500 W of 700. Its peak is "between SXM and NVL" (989 and 835 TFLOPS) and not known; 850 is '
-        "set, since power beyond some 150 W at rest grows with the cube of the clock: 989 x (350 / 550)^(1/3)."
+        f"[Tables 1 and 3]({TITAN}/llama3_h100_202412_torchtitan.md): H100 with 96 GB of HBM2e at 2.4 TB/s and 500 W of "
+        '700. Their peak is "between SXM and NVL" (989 and 835 TFLOPS) and not known; 850 is set, since power beyond '
+        "some 150 W at rest grows with the cube of the clock: 989 x (350 / 550)^(1/3). The runs compute every second "
+        "product again, which no setting says; its time is added."
     ),
     "torchtitan, other": (
-        "The same, tables 4 and 5, and `benchmarks/asyncTP_llama3_h100_2025-06_torchtitan.md` (vanilla rows). "
+        f"Tables 4 and 5 of the same, and the vanilla rows of [2025]({TITAN}/asyncTP_llama3_h100_2025-06_torchtitan.md). "
         "Micro-batches of the pipeline: as many as stages, the default of that commit (9dec370)."
     ),
     "NeMo": (
-        "`docs/performance-summary-archive.md` of NVIDIA-NeMo/Megatron-Bridge, DGX-H100, FP8 with current scaling, "
-        "releases 25.09 and 25.11."
+        "[Performance summary]"
+        f"({GITHUB}/NVIDIA-NeMo/Megatron-Bridge/blob/main/docs/performance-summary-archive.md), DGX-H100, FP8 with "
+        "current scaling, releases 25.09 and 25.11."
     ),
     "nanotron": (
-        "`docs/benchmark_summary.svg` of huggingface/nanotron: MFU of 989 TFLOPS and memory of the best layout for "
-        "each model and number of nodes; sizes from `scripts/scaling_benchmarks.py`, sequences of 4,096."
+        f"[Best layout for each model and number of nodes]({GITHUB}/huggingface/nanotron/blob/main/docs/"
+        "benchmark_summary.svg): MFU of 989 TFLOPS, and memory; sizes from its scaling_benchmarks.py, sequences of 4,096."
     ),
 }
 

@@ -71,5 +71,5 @@ def _refuse(spec: Spec, found: Found, sink: Sink) -> None:
     why = "; ".join(f"{group.count:,}: {group.why} ({group.example})" for group in groups[:3])
     message = f"none of {found.looked:,} layouts of {spec.parallel.world_size} ranks runs: {why}"
     sink.error(
-        "E0411", message, place, "`dskc tune` lists all reasons; more ranks, or `memory { checkpointing: full }`"
+        "E0421", message, place, "`dskc tune` lists all reasons; more ranks, or `memory { checkpointing: full }`"
     )
