@@ -71,7 +71,7 @@ class Problem:
 
 @dataclass
 class Search:
-    """Problems of a plan's bodies on one axis, each solved once."""
+    """Problems of a plan's bodies on one axis, each solved once; `levels` tells how, see `_Builder`."""
 
     plan: Plan
     axis: Axis
@@ -82,6 +82,7 @@ class Search:
     rules: Rules = field(init=False)
     prices: Prices = field(init=False)
     ties: Ties = field(init=False)
+    levels: dict[str, int] = field(default_factory=dict)
     _problems: dict[str, Problem] = field(default_factory=dict)
     _conversions: dict[Any, Conversions] = field(default_factory=dict)
 
@@ -98,6 +99,7 @@ class Search:
             if body not in self._problems:
                 with suppress(TooWide):
                     self._problems[body] = _Builder(self, body, level).build()
+                    self.levels[body] = level
         return self._problems[body]
 
     def assignment(self, body: str, key: Key) -> Assignment:
