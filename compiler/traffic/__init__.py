@@ -39,5 +39,5 @@ def _rows(plan: Plan, spec: Spec, rank: int) -> Iterator[Traffic]:
         yield from (each.times(micro) for each in computed(plan, followed, body))
     for stage in stages:
         yield from (each.times(micro) for each in crossed(plan, followed, stage))
-    yield from synced(plan, spec, followed, stages)
+    yield from synced(plan, spec, followed, rank)
     yield from scalars(plan, spec)

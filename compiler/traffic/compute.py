@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from ..dims import Dim, substitute
 from ..node import Node
+from ..ops import OPS
+from ..ops.base import kept
 from ..passes.precision import WIDTH
 from ..placement import CONVERSIONS
 from ..plan import Plan
@@ -16,42 +18,82 @@ OPPOSITE = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
 
 
 def computed(plan: Plan, flow: Flow, body: str) -> Iterator[Traffic]:
-    """Forward and backward of one run of a body."""
-    for node in plan.nodes(body):
-        if not any((node.name, i) in flow.used[body] for i in range(len(node.outputs))):
-            continue  # nothing reads it, and no program holds it
-        if node.op == "collective":
-            yield from _converted(plan, flow, body, node)
-        elif node.op in ("call", "repeat"):
-            assert node.body is not None
+    """Forward and backward of one run of a body, and what backward computes again."""
+    for node in _live(plan, flow, body):
+        if node.body is not None and node.op != "hold":
             yield from (each.times(node.count) for each in computed(plan, flow, node.body))
+            for part in node.recompute:
+                yield from (each.times(part.stop - part.start) for each in forward(plan, flow, node.body))
+                # torch ends the second forward of a segment when backward has all that it needs of it.
+                segments = (part.stop - part.start) // part.segment
+                yield from (each.times(-segments) for each in _tail(plan, flow, node.body)[0])
         else:
-            yield from _moved(plan, flow, body, node)
+            yield from _own(plan, flow, body, node)
 
 
-def _converted(plan: Plan, flow: Flow, body: str, node: Node) -> Iterator[Traffic]:
+def forward(plan: Plan, flow: Flow, body: str) -> Iterator[Traffic]:
+    """Forward of one run of a body."""
+    for node in _live(plan, flow, body):
+        if node.body is not None and node.op != "hold":
+            yield from (each.times(node.count) for each in forward(plan, flow, node.body))
+        else:
+            yield from _own(plan, flow, body, node, backward=False)
+
+
+def _tail(plan: Plan, flow: Flow, body: str) -> tuple[list[Traffic], bool]:
+    """What a body moves forward after the last value that backward needs; whether it needs any."""
+    rows: list[Traffic] = []
+    for node in reversed(_live(plan, flow, body)):
+        if node.body is not None and node.op != "hold":
+            inner, needed = _tail(plan, flow, node.body)
+            rows += inner if needed else [each.times(node.count) for each in inner]
+        else:
+            needed = _keeps(plan, body, node)
+            rows += [] if needed else list(_own(plan, flow, body, node, backward=False))
+        if needed:
+            return rows, True
+    return rows, False
+
+
+def _keeps(plan: Plan, body: str, node: Node) -> bool:
+    """Whether backward of an op needs a value of it."""
+    if node.op not in OPS:
+        return node.op == "extern"
+    return bool(node.parameters or kept(OPS[node.op], node, [plan.tensor(body, value) for value in node.inputs]))
+
+
+def _live(plan: Plan, flow: Flow, body: str) -> list[Node]:
+    """The nodes that something reads; no program holds the others."""
+    used = flow.used[body]
+    return [n for n in plan.nodes(body) if any((n.name, i) in used for i in range(len(n.outputs)))]
+
+
+def _own(plan: Plan, flow: Flow, body: str, node: Node, backward: bool = True) -> Iterator[Traffic]:
+    """What one node moves by itself."""
+    backward = backward and _differentiated(flow, body, node)
+    return _converted(plan, body, node, backward) if node.op == "collective" else _moved(plan, node, backward)
+
+
+def _converted(plan: Plan, body: str, node: Node, backward: bool) -> Iterator[Traffic]:
     """A change of type: the larger of what it takes and what it gives, in the format of the value."""
     axis = str(node.attrs["axis"])
     conversion = CONVERSIONS[node.attrs["source"].kind, node.attrs["target"].kind]
     before, after = plan.tensor(body, node.inputs[0]), node.outputs[0]
     size = max(number(plan, before.elements), number(plan, after.elements)) * WIDTH[node.dtypes[0]]
-    if conversion.forward is not None:
-        yield row(axis, conversion.forward, "activations", size, ranks(plan, axis))
-    if conversion.backward is not None and _differentiated(flow, body, node):
-        yield row(axis, conversion.backward, "activations", size, ranks(plan, axis))
+    for kind in (conversion.forward, conversion.backward if backward else None):
+        if kind is not None:
+            yield row(axis, kind, "activations", size, ranks(plan, axis))
 
 
-def _moved(plan: Plan, flow: Flow, body: str, node: Node) -> Iterator[Traffic]:
+def _moved(plan: Plan, node: Node, backward: bool) -> Iterator[Traffic]:
     """Collectives inside an op; they move fp32 numbers, and `Move` counts those that a rank hands in."""
     for axis, move in node.moves:
         count = ranks(plan, axis)
-        forward, backward = number(plan, move.forward) * 4, number(plan, move.backward) * 4
-        gathers = move.kind == "all_gather"
-        if forward:
-            yield row(axis, move.kind, "activations", forward * (count if gathers else 1), count)
-        if backward and _differentiated(flow, body, node):
-            kind = OPPOSITE.get(move.kind, move.kind)
-            yield row(axis, kind, "activations", backward * (count if gathers else 1), count)
+        blocks = count if move.kind == "all_gather" else 1
+        given = ((move.kind, move.forward), (OPPOSITE.get(move.kind, move.kind), move.backward if backward else 0))
+        for kind, size in given:
+            if size:
+                yield row(axis, kind, "activations", number(plan, size) * 4 * blocks, count)
 
 
 def _differentiated(flow: Flow, body: str, node: Node) -> bool:

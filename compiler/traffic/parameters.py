@@ -18,6 +18,7 @@ from ..passes.precision import WIDTH
 from ..plan import Plan, Stage
 from .compute import ranks
 from .flow import Flow
+from .gathers import gathers
 from .model import Traffic, row
 
 BUCKET = 25 << 20
@@ -52,8 +53,9 @@ class Held:
         return self.padded(count) // count if self.parameter.shape else self.elements
 
 
-def synced(plan: Plan, spec: Spec, flow: Flow, stages: Sequence[Stage]) -> Iterator[Traffic]:
-    """The parameters of one rank, in one step."""
+def synced(plan: Plan, spec: Spec, flow: Flow, rank: int) -> Iterator[Traffic]:
+    """The parameters of one rank of the pipeline, in one step."""
+    stages = [stage for stage in plan.stages if stage.rank == rank]
     models = [list(_held(plan, flow, body)) for body in [stage.body for stage in stages] or ["forward"]]
     everything = [each for held in models for each in held]
     sharded = plan.layout.shard != "none" and plan.layout.data > 1
@@ -61,13 +63,41 @@ def synced(plan: Plan, spec: Spec, flow: Flow, stages: Sequence[Stage]) -> Itera
         whole = [each for each in everything if not (sharded and each.parameter.shape)]
         yield from _added("data", (each for each in reversed(whole) if each.learns), ranks(plan, "data"))
     if sharded:
-        for held in models:
-            yield from _sharded(plan, spec, [each for each in held if each.parameter.shape])
+        counts = gathers(plan.layout, spec.training.gradient_accumulation, rank)
+        for held, index in zip(models, [stage.index for stage in stages] or [0], strict=True):
+            yield from _sharded(plan, spec, [each for each in held if each.parameter.shape], counts[index])
+    cut = ranks(plan, "data") if sharded else 1
     if plan.layout.tensor > 1:
-        cut = ranks(plan, "data") if sharded else 1
         size = sum(each.first(cut) for each in everything if each.summed and each.learns) * WIDTH["fp32"]
         if size:
             yield row("tensor", "all_reduce", "gradients", size, ranks(plan, "tensor"))
+    yield from _tied(plan, stages, cut)
+
+
+def _tied(plan: Plan, stages: Sequence[Stage], cut: int) -> Iterator[Traffic]:
+    """Parameters that several ranks of the pipeline hold: each sends its gradient to all others."""
+    seen: set[str] = set()
+    for stage in stages:
+        for sync in plan.syncs:
+            node: Node = plan.graphs[sync.body].nodes[sync.node]["node"]
+            path = f"{node.label}.{sync.parameter}"
+            if sync.axis != "pipeline" or sync.body != stage.body or stage.index not in sync.stages or path in seen:
+                continue
+            seen.add(path)
+            holders = {plan.stages[index].rank for index in sync.stages}
+            parameter = _inside(plan, node, sync.parameter.split("."))
+            size = Held(parameter, 0, True, False).first(cut) * WIDTH["fp32"]
+            for kind in ("send", "recv"):
+                yield row("pipeline", kind, "gradients", size, 2).times(len(holders) - 1)
+
+
+def _inside(plan: Plan, node: Node, path: list[str]) -> Parameter:
+    """The parameter at a path of labels inside a node."""
+    while len(path) > 1:
+        assert node.body is not None
+        node = next(inner for inner in plan.nodes(node.body) if inner.label == path[0])
+        path = path[1:]
+    return next(parameter for parameter in node.parameters if parameter.name == path[0])
 
 
 def _added(axis: str, held: Iterable[Held], count: int) -> Iterator[Traffic]:
@@ -82,18 +112,17 @@ def _added(axis: str, held: Iterable[Held], count: int) -> Iterator[Traffic]:
         yield row(axis, "all_reduce", "gradients", size, count)
 
 
-def _sharded(plan: Plan, spec: Spec, held: Sequence[Held]) -> Iterator[Traffic]:
+def _sharded(plan: Plan, spec: Spec, held: Sequence[Held], gathered: tuple[int, int]) -> Iterator[Traffic]:
+    """The units of one model or stage; `gathered`: how often each, and what is in none."""
     count, micro = ranks(plan, "data"), spec.training.gradient_accumulation
-    shard = plan.layout.shard
     low = WIDTH[spec.precision.compute]
     for unit in sorted({each.unit for each in held}):
         mine = [each for each in held if each.unit == unit]
         size = sum(each.padded(count) for each in mine)
-        again = micro * (2 if unit else 1) if shard == "parameters" else 1
-        yield row("data", "all_gather", "parameters", size * low, count).times(again)
+        yield row("data", "all_gather", "parameters", size * low, count).times(gathered[0 if unit else 1])
         learned = sum(each.padded(count) for each in mine if each.learns) * WIDTH["fp32"]
         if learned:
-            times = 1 if shard == "optimizer" or plan.stages else micro
+            times = 1 if plan.layout.shard == "optimizer" or plan.stages else micro
             yield row("data", "reduce_scatter", "gradients", learned, count).times(times)
 
 
@@ -125,7 +154,7 @@ def _owned(
         return
     tied = tied_names(bodies, chain, node)
     body = chain[-1].name
-    learns = any(flow.gradient(body, (node.name, i)) for i in range(len(node.outputs)))
+    learns = node.op == "hold" or any(flow.gradient(body, (node.name, i)) for i in range(len(node.outputs)))
     for parameter in node.parameters:
         if parameter.trained and parameter.name not in tied:
             yield Held(parameter, 0, learns, (body, node.name, parameter.name) in summed)
