@@ -13,6 +13,7 @@ from ..lower.ownership import UP
 from ..lower.parameters import rises
 from ..node import Body, Node, Value
 from ..ops import OPS
+from ..ops.common import operand
 from ..placement import CONVERSIONS
 from .layout import assignment, commented, indented
 from .loops import loops, ran
@@ -23,6 +24,8 @@ ROOM: Final = 88
 """Longest line that an inlined expression may make."""
 INLINE: Final = 68
 """Longest expression, with its indentation, that is written inside another."""
+CASTS: Final = {"fp32": "float", "bf16": "bfloat16", "fp16": "half"}
+"""Methods of a tensor that give its values in a format."""
 USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|TENSOR)\b")
 """Modules and axes in the text of an expression, in which no string of a spec stands."""
 RESERVED: Final = frozenset(
@@ -273,12 +276,18 @@ class Writer:
         if node.op in ("call", "extern"):
             return ran(self._callee(node), args, node.recompute)
         if node.op == "collective":
-            return self.names.noted(conversion(node, args[0]))
+            return self.names.noted(conversion(node, self._moved(node, args[0])))
         op = OPS[node.op]
         self.names.used.update(op.imports)
         inputs = [self.types[name][output] for name, output in node.inputs]
         text = op.emit(node, inputs, Arguments(node, args, self), self._callee(node) if op.module else "")
         return self.names.noted(text)
+
+    def _moved(self, node: Node, text: str) -> str:
+        """The value in the format that a collective moves it in."""
+        source, output = node.inputs[0]
+        made = next(each.dtypes[output] for each in self.body.nodes if each.name == source)
+        return text if made == node.dtypes[0] else f"{operand(text)}.{CASTS[node.dtypes[0]]}()"
 
     def _callee(self, node: Node) -> str:
         if node.label is not None:
