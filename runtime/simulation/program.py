@@ -112,12 +112,21 @@ def _patches(recorder: Recorder, train: Any, folder: Path, steps: int) -> Iterat
     yield mock.patch.object(train.checkpoint.Checkpoints, "__init__", return_value=None)
     yield mock.patch.object(train.record, "Record", mock.MagicMock())
     yield mock.patch.object(torch, "compile", lambda function, *_, **__: function)
+    yield mock.patch.object(torch, "split", _split)
     yield mock.patch.object(train.console.LINE, "note")
     for name, module in list(sys.modules.items()):
         if name.endswith("runtime.initialize"):
             yield mock.patch.object(module, "_fill")
         elif name.endswith("runtime.replicated"):
             yield mock.patch.object(module.Replicated, "_plan", _once(recorder, module.Replicated._plan))
+
+
+def _split(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
+    """Parts whose sizes the data decides, such as the rows of each expert, are equal here."""
+    rows = tensor.shape[dim]
+    if isinstance(sizes, list) and sum(sizes) != rows:
+        sizes = [rows // len(sizes) + (i < rows % len(sizes)) for i in range(len(sizes))]
+    return tensor.split(sizes, dim)  # type: ignore[no-untyped-call]
 
 
 def _once(recorder: Recorder, plan: Any) -> Any:
