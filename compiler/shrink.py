@@ -70,7 +70,7 @@ def shrink(source: Source, profile: str | None, overrides: Sequence[str]) -> Sma
     if asked.spec is None or asked.lowered is None:
         return asked.sink
     layout = smaller(layout_of(asked.spec))
-    batch = _batch(asked.spec, layout)
+    batch = _batch(asked.spec, asked.lowered, layout)
     settings = (*overrides, *_kept(asked.spec), *batch)
     flags = _layout_flags(layout)
     search = _Search(source, profile, merged(settings, flags), layout, asked.spec, asked.lowered)
@@ -87,7 +87,8 @@ def shrink(source: Source, profile: str | None, overrides: Sequence[str]) -> Sma
     )
 
 
-_MICRO: Final = 2
+SAMPLES: Final = 32
+"""Fewest values of a variance of a batch norm: its gradient is the small rest of large terms where there are few."""
 
 
 def one_process(spec: Spec) -> Spec:
@@ -127,10 +128,21 @@ def merged(*flags: Iterable[str]) -> tuple[str, ...]:
     return tuple({flag.partition("=")[0]: flag for each in flags for flag in each}.values())
 
 
-def _batch(spec: Spec, layout: Layout) -> tuple[str, ...]:
-    """Two samples per rank; several micro-batches stay several, and fill the pipeline."""
+def _batch(spec: Spec, lowered: Lowered, layout: Layout) -> tuple[str, ...]:
+    """Two samples per rank, more for batch norms; several micro-batches stay several, and fill the pipeline."""
     parts = 1 if spec.training.gradient_accumulation == 1 and layout.pipeline == 1 else 2 * layout.pipeline
-    return (f"training.micro_batch_size={_MICRO}", f"training.gradient_accumulation={parts}")
+    samples = 8 if any(_batch_norms(lowered)) else 2
+    return (f"training.micro_batch_size={samples}", f"training.gradient_accumulation={parts}")
+
+
+def _batch_norms(lowered: Lowered) -> Iterator[int]:
+    """For each batch norm how many values it takes a variance of."""
+    for body in lowered.bodies.values():
+        for node in body.nodes:
+            if node.op == "batch_norm":
+                elements = substitute(node.outputs[0].elements, lowered.sizes)
+                channels = node.outputs[0].shape[1]
+                yield elements // channels if isinstance(elements, int) and isinstance(channels, int) else SAMPLES
 
 
 def _kept(spec: Spec) -> list[str]:
@@ -197,6 +209,8 @@ class _Search:
         """Takes the numbers if the spec compiles with them, has its structure and is smaller."""
         found = self.compiled(numbers) if numbers != self.numbers else self.sink
         if isinstance(found, Sink) or structure(found) != self.structure:
+            return False
+        if min(_batch_norms(found), default=SAMPLES) < SAMPLES:
             return False
         if _size(found) >= self.size or (repeats and _counts(found) == self.counts):
             return False
