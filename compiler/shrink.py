@@ -29,6 +29,8 @@ WORLD: Final = 8
 SMALL: Final = 16
 """No size is made smaller than this: a norm over a handful of values magnifies every rounding error."""
 STEPS: Final = 10
+RATE: Final = 1e-3
+"""Largest learning rate: losses of a run that diverges tell nothing about gradients."""
 
 # Settings of the small run. One process and several have to compute the same in fp32, on data that need no files.
 SETTINGS: Final = (
@@ -147,7 +149,7 @@ def _batch_norms(lowered: Lowered) -> Iterator[int]:
 
 def _kept(spec: Spec) -> list[str]:
     """The settings of the small run; sizes that followed from the data are now written."""
-    found = list(SETTINGS)
+    found = [*SETTINGS, f"optimizer.lr={min(spec.optimizer.lr, RATE)!r}"]
     for name in ("vocab", "classes", "sequence"):
         value = getattr(spec.data, name)
         if value is not None:
