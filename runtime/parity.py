@@ -93,7 +93,9 @@ class Report:
     def failures(self) -> list[str]:
         """What is wrong, one line each; empty where both programs compute the same."""
         found = list(self.faults)
-        found += [f"the gradient of {row.name} differs: {row.error:.2e}" for row in self.rows if not row.error <= self.bound]
+        found += [
+            f"the gradient of {row.name} differs: {row.error:.2e}" for row in self.rows if not row.error <= self.bound
+        ]
         for step, (one, several) in enumerate(self.losses, 1):
             if not abs(one - several) <= BOUND * abs(one):
                 found.append(f"the loss of step {step} is {several:.8g} instead of {one:.8g}")

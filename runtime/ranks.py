@@ -87,7 +87,7 @@ atexit.register(_pool.kill)
 def run(function: Callable[..., Any], size: int, *args: Any, timeout: float = TIMEOUT) -> list[Any]:
     """The results of `function(*args)` on `size` ranks of one process group, by rank."""
     if multiprocessing.parent_process() is not None:
-        raise RankError("a rank cannot start ranks; a script has to do so below `if __name__ == \"__main__\":`")
+        raise RankError('a rank cannot start ranks; a script has to do so below `if __name__ == "__main__":`')
     name = f"{function.__module__}:{function.__qualname__}"
     if "<" in name or inspect.getmodule(function) is None:
         raise ValueError(f"{name} has to be a function at the top of a module: the ranks import it")
