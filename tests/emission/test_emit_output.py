@@ -45,7 +45,8 @@ def test_snapshot(name: str, file: str, snapshot: SnapshotAssertion) -> None:
 PARALLEL: dict[str, tuple[str, ...]] = {
     "data": ("parallel.world_size=4",),
     "zero": ("parallel.world_size=4", "parallel.shard=parameters"),
-    "tensor": ("parallel.world_size=4", "parallel.tensor_model_parallel=4"),
+    "tensor": ("parallel.world_size=2", "parallel.tensor_model_parallel=2"),
+    "pipeline": ("parallel.world_size=8", "parallel.pipeline_depth=2", "parallel.tensor_model_parallel=2"),
     "both": (
         "parallel.world_size=8",
         "parallel.tensor_model_parallel=2",
@@ -56,7 +57,7 @@ PARALLEL: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("file", ["model.py", "train.py", "parallel.py"])
-@pytest.mark.parametrize("layout", ["zero", "both"])
+@pytest.mark.parametrize("layout", ["zero", "both", "pipeline"])
 def test_parallel_snapshot(layout: str, file: str, snapshot: SnapshotAssertion) -> None:
     text = unchecked_source(example("stdlib_gpt"), *PARALLEL[layout])[file]
     assert snapshot(extension_class=PyFile) == re.sub('PLAN = "[0-9a-f]+"', 'PLAN = "(see below)"', text)
@@ -65,7 +66,9 @@ def test_parallel_snapshot(layout: str, file: str, snapshot: SnapshotAssertion) 
 def every_program() -> dict[str, dict[str, str]]:
     programs = {name: compile_source(example(name)) for name in NAMES}
     for name in NAMES:
-        programs |= {f"{name}-{layout}": unchecked_source(example(name), *flags) for layout, flags in PARALLEL.items()}
+        unfit = {"resnet50": "pipeline both", "clip": "both"}.get(name, "")  # no sequence, or one of 77
+        cut = {key: flags for key, flags in PARALLEL.items() if key not in unfit}
+        programs |= {f"{name}-{layout}": unchecked_source(example(name), *flags) for layout, flags in cut.items()}
     return programs | {name: compile_source(example(base), *flags) for name, (base, flags) in VARIANTS.items()}
 
 

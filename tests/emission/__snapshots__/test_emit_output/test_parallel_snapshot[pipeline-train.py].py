@@ -1,0 +1,154 @@
+"""Trains `gpt`. Written by dskc from stdlib_gpt.dsk; yours to edit.
+
+How to run it:
+    launch/torchrun.sh                      # goes on from the newest checkpoint of the run folder
+    launch/torchrun.sh --run runs/second    # in another run folder
+    launch/torchrun.sh --steps 10           # stops after step 10 of the whole run's schedule
+    sbatch launch/slurm.sbatch              # or: kubectl apply -f launch/kubernetes.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from dskc.runtime import (
+    checkpoint,
+    console,
+    device,
+    errors,
+    evaluate,
+    guard,
+    initialize,
+    optimizer,
+    packing,
+    pipeline,
+    record,
+    schedule,
+    sources,
+    tokenizer,
+    totals,
+)
+from torch import nn
+
+from model import INITIAL, STAGES
+from parallel import DATA, EDGES, LAYOUT, MESH, SCHEDULE, wrap
+
+PLAN = "(see below)"  # sha256 of plan.json
+HERE = Path(__file__).parent
+SEED = 1234  # stdlib_gpt.dsk:34
+SOURCE = "{stdlib}/**/*.py"  # stdlib_gpt.dsk:24
+SEQUENCE = 256  # stdlib_gpt.dsk:26
+VALIDATION = 0.02  # stdlib_gpt.dsk:27
+VOCAB = 2048  # stdlib_gpt.dsk:25
+MICRO_BATCH = 8  # stdlib_gpt.dsk:32
+ACCUMULATION = 2  # stdlib_gpt.dsk:33
+STEPS = 300  # stdlib_gpt.dsk:31
+LEARNING_RATE = 0.001  # stdlib_gpt.dsk:39
+BETAS = (0.9, 0.95)  # stdlib_gpt.dsk:40
+EPSILON = 1e-08
+WEIGHT_DECAY = 0.1  # stdlib_gpt.dsk:41
+WARMUP = 15  # stdlib_gpt.dsk:46
+FLOOR = 0.1  # stdlib_gpt.dsk:47
+CLIP = 1.0  # stdlib_gpt.dsk:42
+EVALUATE_EVERY = 100  # stdlib_gpt.dsk:35
+CHECKPOINT_EVERY = 100  # stdlib_gpt.dsk:56
+KEEP = 2  # stdlib_gpt.dsk:57
+LOG_EVERY = 10
+
+
+def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
+    """Rows of tokens to train on and to validate with, and the tokenizer."""
+    documents = sources.text(SOURCE)
+    training_documents, held_out = sources.split(documents, VALIDATION, SEED)
+    coder = tokenizer.train_bpe(training_documents, vocab=VOCAB)
+    training = packing.pack(training_documents, coder, SEQUENCE, SEED, place)
+    validation = packing.pack(held_out, coder, SEQUENCE, SEED, place)
+    return training, validation, coder
+
+
+def build_optimizer(model: list[nn.Module]) -> torch.optim.Optimizer:
+    """Follows the gradients; only matrices decay."""
+    return optimizer.adamw(
+        model, lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY
+    )
+
+
+def validate(
+    model: list[nn.Module], running: pipeline.Pipeline, validation: packing.Tokens
+) -> dict[str, float]:
+    """Means over the validation data."""
+    return evaluate.mean_over_ranks(
+        model, running.objectives, validation.in_blocks(MICRO_BATCH, DATA), LAYOUT
+    )
+
+
+def train(run: Path, stop: int | None, place: torch.device) -> None:
+    """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
+    place = MESH.start(place)
+    device.allow_tf32(False)
+    with MESH.one_by_one():
+        training, validation, coder = load_data(place)
+    last = STEPS if stop is None else min(stop, STEPS)
+
+    torch.manual_seed(SEED + DATA.index)
+    with initialize.on_meta():
+        model = pipeline.build(STAGES, SCHEDULE, LAYOUT)
+    gradients = wrap(model)
+    for stage in model:
+        initialize.materialize(stage, place)
+    initialize.initialize(model, INITIAL, SEED, LAYOUT)
+    updates = build_optimizer(model)
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP, layout=LAYOUT)
+    position = checkpoints.restore(model, updates)
+    running = pipeline.Pipeline(
+        model, EDGES, SCHEDULE, ACCUMULATION, LAYOUT, place, ("loss",), autocast=torch.bfloat16
+    )
+    console.LINE.note(f"gpt, 5.5 M parameters on 8 x {device.describe(place)}, eager")
+
+    with record.Record(
+        run,
+        STEPS,
+        MICRO_BATCH * ACCUMULATION * DATA.size * SEQUENCE,
+        "tokens",
+        start=position.step,
+        title="gpt",
+        every=LOG_EVERY,
+        writes=MESH.first,
+    ) as log:
+        while position.step < last:
+            rate = LEARNING_RATE * schedule.cosine(position.step, STEPS, WARMUP, FLOOR)
+            optimizer.set_rate(updates, rate)
+            batches = []
+            for _ in range(ACCUMULATION):
+                batches.append(training.batch(position.samples, MICRO_BATCH, DATA))
+                position.samples += MICRO_BATCH * DATA.size
+            loss = running.step(batches)
+            gradients.finish()
+            norm = optimizer.clip_norm(model, CLIP, LAYOUT)
+            updates.step()
+            updates.zero_grad()
+            values = guard.finite(
+                position.step + 1, loss=totals.over_stages(loss, LAYOUT), gradient_norm=norm
+            )
+            position.step += 1
+            log.step(position.step, values["loss"], rate, values["gradient_norm"])
+            if position.step % EVALUATE_EVERY == 0 or position.step == last:
+                log.evaluation(position.step, validate(model, running, validation))
+            if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
+                checkpoints.save(model, updates, position, final=position.step == last)
+
+
+def main() -> None:
+    """Reads the flags and trains."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, default=HERE / "run", help="folder of the run (run)")
+    parser.add_argument("--steps", type=errors.positive, help="stop after this step")
+    parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
+    flags = parser.parse_args()
+    train(flags.run, flags.steps, flags.device or device.choose())
+
+
+if __name__ == "__main__":
+    errors.main(main)
