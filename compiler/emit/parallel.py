@@ -44,7 +44,7 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     modules += ["pipeline"] if plan.stages else []
     staged = pipeline_tables(spec, plan)
     return ParallelView(
-        title=f"Layout of `{comment(plan.name)}`: {shape}. Written by dskc from {spec_file}; yours to edit.",
+        title=f"Layout of `{comment(plan.name)}`: {shape}.\n\nWritten by dskc from {spec_file}; yours to edit.",
         doc=tuple(_doc(layout)),
         imports=_imports(runtime, sorted(modules), compute is not None or uses_torch(plan), bool(plan.stages)),
         mesh=tuple(_mesh(spec, layout)),
@@ -84,7 +84,7 @@ def _mesh(spec: Spec, layout: Layout) -> list[str]:
     found = axes(layout)
     made = bracketed("MESH = mesh.Mesh(", [f"{name}={size}" for name, size in found], ")")
     lines = commented(made, place(spec.span("parallel.world_size")), 0)
-    for name, _ in found:
+    for name in (name for name, _ in found if name != "pipeline"):
         lines += commented([f'{name.upper()} = MESH.axis("{name}")'], place(spec.span(SETTINGS[name])), 0)
     return lines
 

@@ -74,14 +74,11 @@ def pipeline_tables(spec: Spec, plan: Plan) -> tuple[list[str], ...]:
         return ()
     named = f"SCHEDULE = {quoted(schedule_name(plan.layout))}"
     schedule = commented([named], place(spec.span("parallel.schedule")), 0)
-    names = bracketed("OBJECTIVES = (", list(map(quoted, objective_names(plan))), ",)" if one(plan) else ")", 0)
+    said = f"OBJECTIVES = {literal(objective_names(plan))}"
+    rows = ["OBJECTIVES = (", *(f"    {quoted(name)}," for name in objective_names(plan)), ")"]
+    names = [said] if fits(said, 0) else rows
     tied = tied_table(plan)
     return ([*schedule, *names], edges_table(plan), *([tied] if tied else []))
-
-
-def one(plan: Plan) -> bool:
-    """Whether the last stage returns the loss only."""
-    return len(objective_names(plan)) == 1
 
 
 def uses_torch(plan: Plan) -> bool:

@@ -29,13 +29,13 @@ def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exte
     classes += [_stage_class(names, plan, name) for name in own]
     parameters = list(owned(every, (every["forward"],)))
     count = millions(sum(scalars(each, plan.layout.tensor) for each in parameters))
-    title = f"Model `{comment(plan.name)}`, {count} parameters, in {len(plan.stages)} stages. "
+    title = f"Model `{comment(plan.name)}`, {count} parameters, in {len(plan.stages)} stages."
     listed = _listed(names, plan)
     groups = imports(names, runtime, externs, starts=False)
     if any("partial(" in line for line in listed):
         groups = (("from functools import partial",), *groups)
     return ModelView(
-        f"{title}Written by dskc from {spec_file}; yours to edit.",
+        f"{title}\n\nWritten by dskc from {spec_file}; yours to edit.",
         tuple(names.sizes.legend()),
         groups,
         tuple(tables(parameters)),

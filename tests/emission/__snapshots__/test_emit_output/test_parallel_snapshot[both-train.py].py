@@ -19,6 +19,7 @@ from dskc.runtime import (
     device,
     errors,
     evaluate,
+    generate,
     guard,
     initialize,
     optimizer,
@@ -54,6 +55,8 @@ EVALUATE_EVERY = 100  # stdlib_gpt.dsk:35
 CHECKPOINT_EVERY = 100  # stdlib_gpt.dsk:56
 KEEP = 2  # stdlib_gpt.dsk:57
 LOG_EVERY = 10
+SAMPLE_TOKENS = 200
+TEMPERATURE = 0.8
 
 
 def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
@@ -81,6 +84,17 @@ def validate(model: Gpt, validation: packing.Tokens) -> dict[str, float]:
         )
 
 
+def write_sample(model: Gpt, coder: tokenizer.Tokenizer) -> None:
+    """Shows what the model has learned to write."""
+    place = next(model.parameters()).device
+    with torch.autocast(place.type, torch.bfloat16):
+        ids = generate.tokens(
+            model, [coder.end], SAMPLE_TOKENS, SEQUENCE, SEED, TEMPERATURE, vocab=coder.vocab
+        )
+    if MESH.first:
+        print(coder.decode(ids))
+
+
 def train(run: Path, stop: int | None, place: torch.device) -> None:
     """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
     place = MESH.start(place)
@@ -100,7 +114,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     position = checkpoints.restore(model, updates)
     objectives = device.compiled(model.objectives, place)
     how = "eager" if device.missing_compiler(place) else "compiled"
-    console.LINE.note(f"gpt, 5.5 M parameters on 8 x {device.describe(place)}, {how}")
+    console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, {how}")
 
     with record.Record(
         run,
@@ -137,6 +151,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
                 log.evaluation(position.step, validate(model, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
+    write_sample(model, coder)
 
 
 def main() -> None:

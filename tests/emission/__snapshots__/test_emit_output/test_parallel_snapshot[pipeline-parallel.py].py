@@ -1,12 +1,15 @@
 """Layout of `gpt`: pipeline 2 x data 2 x tensor 2.
 
 Written by dskc from stdlib_gpt.dsk; yours to edit.
+
 Ranks of the data axis take their share of every batch; each holds all parameters.
 Ranks of the tensor axis share each layer: model.py has the sizes of one rank.
 Ranks of the pipeline run one part of the model after the other.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from dskc.runtime import layout, mesh, pipeline, replicated
 from torch import nn
@@ -28,13 +31,15 @@ SPLIT = {
     "linear.weight": 0,
 }
 
-LAYOUT = layout.Layout(MESH, split=SPLIT)
+SCHEDULE = "one_f_one_b"
+OBJECTIVES = ("loss",)
 
 # What goes from each stage to the next, in the sizes of one rank.
 EDGES = ((pipeline.Edge((8, 256, 256)),),)
-SCHEDULE = "one_f_one_b"
+
+LAYOUT = layout.Layout(MESH, split=SPLIT)
 
 
-def wrap(model: list[nn.Module]) -> replicated.Replicated:
+def wrap(stages: Sequence[nn.Module]) -> replicated.Replicated:
     """Every rank holds all parameters; gradients are added up over the data axis once a step."""
-    return replicated.Replicated(model, LAYOUT)
+    return replicated.Replicated(stages, LAYOUT)

@@ -33,7 +33,7 @@ from dskc.runtime import (
 from torch import nn
 
 from model import INITIAL, STAGES
-from parallel import DATA, EDGES, LAYOUT, MESH, SCHEDULE, wrap
+from parallel import DATA, EDGES, LAYOUT, MESH, OBJECTIVES, SCHEDULE, wrap
 
 PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
@@ -75,12 +75,10 @@ def build_optimizer(model: list[nn.Module]) -> torch.optim.Optimizer:
     )
 
 
-def validate(
-    model: list[nn.Module], running: pipeline.Pipeline, validation: packing.Tokens
-) -> dict[str, float]:
+def validate(running: pipeline.Pipeline, validation: packing.Tokens) -> dict[str, float]:
     """Means over the validation data."""
     return evaluate.mean_over_ranks(
-        model, running.objectives, validation.in_blocks(MICRO_BATCH, DATA), LAYOUT
+        running.stages, running.objectives, validation.in_blocks(MICRO_BATCH, DATA), LAYOUT
     )
 
 
@@ -99,13 +97,13 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     for stage in model:
         initialize.materialize(stage, place)
     initialize.initialize(model, INITIAL, SEED, LAYOUT)
+    running = pipeline.Pipeline(
+        model, EDGES, SCHEDULE, ACCUMULATION, LAYOUT, place, OBJECTIVES, autocast=torch.bfloat16
+    )
     updates = build_optimizer(model)
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP, layout=LAYOUT)
     position = checkpoints.restore(model, updates)
-    running = pipeline.Pipeline(
-        model, EDGES, SCHEDULE, ACCUMULATION, LAYOUT, place, ("loss",), autocast=torch.bfloat16
-    )
-    console.LINE.note(f"gpt, 5.5 M parameters on 8 x {device.describe(place)}, eager")
+    console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, eager")
 
     with record.Record(
         run,
@@ -120,10 +118,11 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
         while position.step < last:
             rate = LEARNING_RATE * schedule.cosine(position.step, STEPS, WARMUP, FLOOR)
             optimizer.set_rate(updates, rate)
-            batches = []
-            for _ in range(ACCUMULATION):
-                batches.append(training.batch(position.samples, MICRO_BATCH, DATA))
-                position.samples += MICRO_BATCH * DATA.size
+            batches = [
+                training.batch(position.samples + part * MICRO_BATCH * DATA.size, MICRO_BATCH, DATA)
+                for part in range(ACCUMULATION)
+            ]
+            position.samples += MICRO_BATCH * DATA.size * ACCUMULATION
             loss = running.step(batches)
             gradients.finish()
             norm = optimizer.clip_norm(model, CLIP, LAYOUT)
@@ -135,7 +134,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step % EVALUATE_EVERY == 0 or position.step == last:
-                log.evaluation(position.step, validate(model, running, validation))
+                log.evaluation(position.step, validate(running, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
 

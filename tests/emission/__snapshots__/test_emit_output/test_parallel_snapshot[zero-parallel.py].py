@@ -1,6 +1,7 @@
 """Layout of `gpt`: data 4.
 
 Written by dskc from stdlib_gpt.dsk; yours to edit.
+
 Ranks of the data axis take their share of every batch.
 """
 
