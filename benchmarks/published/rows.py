@@ -33,14 +33,14 @@ SOURCES = {
         "recomputation; tokens/s by the paper's formula for operations (equation 3)."
     ),
     "torchtitan 8B": (
-        f"[Tables 1 and 3]({TITAN}/llama3_h100_202412_torchtitan.md): H100 with 96 GB of HBM2e at 2.4 TB/s and 500 W of "
-        '700. Their peak is "between SXM and NVL" (989 and 835 TFLOPS) and not known; 850 is set, since power beyond '
-        "some 150 W at rest grows with the cube of the clock: 989 x (350 / 550)^(1/3). The runs compute every second "
-        "product again, which no setting says; its time is added."
+        f"[Tables 1 and 3]({TITAN}/llama3_h100_202412_torchtitan.md): H100 with 96 GB of HBM2e at 2.4 TB/s and 500 W "
+        'of 700. Their peak is "between SXM and NVL" (989 and 835 TFLOPS) and not known; 850 is set, since power '
+        "beyond some 150 W at rest grows with the cube of the clock: 989 x (350 / 550)^(1/3). The runs compute "
+        "every second product again, which no setting says; its time is added."
     ),
     "torchtitan, other": (
-        f"Tables 4 and 5 of the same, and the vanilla rows of [2025]({TITAN}/asyncTP_llama3_h100_2025-06_torchtitan.md). "
-        "Micro-batches of the pipeline: as many as stages, the default of that commit (9dec370)."
+        f"Tables 4 and 5, and the vanilla rows of [2025]({TITAN}/asyncTP_llama3_h100_2025-06_torchtitan.md)."
+        " Micro-batches of the pipeline: as many as stages, the default of that commit (9dec370)."
     ),
     "NeMo": (
         "[Performance summary]"
@@ -49,7 +49,8 @@ SOURCES = {
     ),
     "nanotron": (
         f"[Best layout for each model and number of nodes]({GITHUB}/huggingface/nanotron/blob/main/docs/"
-        "benchmark_summary.svg): MFU of 989 TFLOPS, and memory; sizes from its scaling_benchmarks.py, sequences of 4,096."
+        "benchmark_summary.svg): MFU of 989 TFLOPS, and memory; sizes from its scaling_benchmarks.py, sequences of "
+        "4,096."
     ),
 }
 

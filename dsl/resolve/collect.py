@@ -19,6 +19,8 @@ from .files import Unit, define
 MAX_FINDINGS = 200
 MAX_PROFILES = 1_000
 _TITLED = ("model", "optimizer")
+OPEN = ("pipeline_depth", "tensor_model_parallel", "data_parallel", "shard", "schedule")
+"""What `parallel: auto` leaves to the planner."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Collector:
                     self._section(statement, unit)
                 case ast.Profile():
                     self._profile(statement, unit)
+                case ast.Setting() if statement.path == ("parallel",) and _is_auto(statement.value):
+                    self._open(statement, Origin("file", statement.value.span), unit)
                 case ast.Setting() | ast.Binding() | ast.Repeat() | ast.If() | ast.Return() | ast.Objective():
                     self._misplaced(statement, "at the top of a file", _remedy(statement))
 
@@ -218,6 +222,8 @@ class Collector:
             self._setting(section, statement, origin, unit)
         elif not rest and section == "optimizer":
             self._whole(section, statement, origin, unit)
+        elif not rest and section == "parallel" and _is_auto(statement.value):
+            self._open(statement, origin, unit)
         else:
             remedy = f"write `{section}.setting: value`"
             self._misplaced(statement, "as a path", remedy)
@@ -240,6 +246,13 @@ class Collector:
                 continue
             inner = ast.Setting((section, argument.name), argument.value, argument.span, argument.name_span)
             self._setting(section, inner, Origin(origin.how, argument.value.span, origin.profile), unit)
+
+    def _open(self, statement: ast.Setting, origin: Origin, unit: Unit) -> None:
+        """`parallel: auto`: all that the planner can choose and that this layer does not give is its to choose."""
+        for name in OPEN:
+            path = f"parallel.{name}"
+            if path not in self.seen:
+                self.into.entries[path] = Entry(statement.value, origin, statement.path_span, unit)
 
     def _setting(self, section: str, statement: ast.Setting, origin: Origin, unit: Unit) -> None:
         name = statement.path[-1]
@@ -284,6 +297,10 @@ class Collector:
         first = statement.span.text.split("\n")[0]
         span = _part(statement.span, 0, len(first.rstrip(" {")))
         self.sink.error("E0206", f"a {word} has no place {where}", span, remedy)
+
+
+def _is_auto(value: ast.Expr) -> bool:
+    return isinstance(value, ast.Name) and value.text == "auto"
 
 
 def layers(units: Iterable[Unit], sink: Sink) -> Layered:

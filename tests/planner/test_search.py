@@ -16,6 +16,7 @@ from dskc.compiler.planner.tables import Tables
 from dskc.compiler.refused import Refused
 from dskc.dsl.source import Source
 from dskc.dsl.spec import Spec
+from dskc.dsl.values import AUTO as AUTO_VALUE
 
 SPEC = """
 dsk 1
@@ -127,3 +128,22 @@ def test_settings_of_a_choice_make_the_spec_that_was_rated() -> None:
     assert all(
         f"{path.split('.')[1]}: {value}" in sections(best.choice) for path, value in settings(best.choice).items()
     )
+
+
+@pytest.mark.parametrize("text", [SPEC + "parallel: auto\n", SPEC.replace("model m", "parallel: auto\nmodel m"), SPEC])
+def test_the_whole_section_can_be_auto(text: str) -> None:
+    flags = ("parallel=auto",) if text == SPEC else ()
+    found = check(Source("m.dsk", text), None, (*flags, "parallel.pipeline_depth=2")).spec
+
+    assert found is not None
+    assert found.parallel.world_size == 4
+    assert found.parallel.pipeline_depth == 2
+    assert {found.parallel.tensor_model_parallel, found.parallel.shard, found.parallel.data_parallel} == {AUTO_VALUE}
+
+
+def test_where_no_layout_fits_the_numbers_say_why() -> None:
+    found = checked(*AUTO, "cluster.memory=1 MiB")
+
+    assert settled(found.checked).spec is None
+    (error,) = [finding for finding in found.checked.sink if finding.code == "E0421"]
+    assert "1.0 MiB" in error.message
