@@ -9,6 +9,7 @@ from ...dsl.source import Span
 from ...dsl.spec import Spec
 from ..layout import layout_of
 from ..node import Sync
+from ..pipeline.check import check_copies, check_schedule
 from ..pipeline.flatten import Line, Opened, around, everything, flatten, to_repeats
 from ..pipeline.partition import partition
 from ..pipeline.schedule import rank_of
@@ -29,6 +30,7 @@ def pipeline(plan: Plan, spec: Spec) -> Plan:
     layout = layout_of(spec)
     if layout.stages == 1:
         return plan
+    check_schedule(spec, layout)
     opened, line, units = _cuttable(plan, layout.stages)
     first = partition([unit.work for unit in units], [unit.crossing for unit in units], layout.stages)
     if first is None:
@@ -48,7 +50,9 @@ def pipeline(plan: Plan, spec: Spec) -> Plan:
     graphs = plan.graphs | {name: graph_of(body) for name, body in bodies.items()}
     results = plan.results | {name: body.results for name, body in bodies.items()}
     made = replace(plan, layout=layout, graphs=graphs, results=results, bodies=plan.bodies | bodies, stages=stages)
-    return cost(replace(made, syncs=(*plan.syncs, *_moved(plan, made, closed), *tied(made, stages))), spec)
+    copies = tied(made, stages)
+    check_copies(spec, layout, copies, stages)
+    return cost(replace(made, syncs=(*plan.syncs, *_moved(plan, made, closed), *copies)), spec)
 
 
 def _cuttable(plan: Plan, stages: int) -> tuple[Opened, Line, list[Unit]]:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from math import prod
 from typing import Final
 
-from ..schema.parallel import Interleaved
+from ..schema.parallel import Interleaved, ZeroBubble
 from .view import View
 
+IDLE: Final = 0.25
+"""Share of a step that ranks may wait before it is worth a word: (p - 1) / (v m + p - 1) with even stages."""
 _AXES = (
     ("tensor", "tensor_model_parallel"), ("pipeline", "pipeline_depth"),
     ("context", "context_parallel"), ("data", "data_parallel"),
@@ -70,6 +72,20 @@ def _pipeline(view: View) -> None:
         message = f"{micro} micro-batches do not divide into groups of {depth} stages"
         remedy = f"set `gradient_accumulation` to a multiple of {depth}"
         view.error("E0404", "parallel.schedule", message, remedy, "training.gradient_accumulation")
+    elif depth > 1 and isinstance(micro, int) and not isinstance(schedule, ZeroBubble) and not view.run.sink.failed:
+        _waiting(view, depth, schedule.chunks if isinstance(schedule, Interleaved) else 1, micro)
+
+
+def _waiting(view: View, depth: int, chunks: int, micro: int) -> None:
+    """Advice where filling and draining the pipeline is a large share of a step."""
+    share = (depth - 1) / (chunks * micro + depth - 1)
+    if share > IDLE:
+        enough = -(-(depth - 1) * (1 / IDLE - 1) // chunks)
+        message = f"the ranks of the pipeline wait {share:.0%} of each step: {micro} micro-batches for {depth} ranks"
+        remedy = (
+            f"set `gradient_accumulation` to {int(-(-enough // depth)) * depth} or more, or `schedule: zero_bubble()`"
+        )
+        view.advise("W0931", "parallel.pipeline_depth", message, remedy)
 
 
 def _sequence(view: View) -> None:

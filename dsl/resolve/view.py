@@ -48,3 +48,7 @@ class View:
         """An error at a setting, with a second place where another disagrees."""
         labels = (Label(self.run.place(other), f"`{other}` is given here"),) if other and self.given(other) else ()
         self.run.sink.error(code, message, self.run.place(path), remedy, labels)
+
+    def advise(self, code: str, path: str, message: str, remedy: str) -> None:
+        """Advice at a setting."""
+        self.run.sink.warning(code, message, self.run.place(path), remedy)

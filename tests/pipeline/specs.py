@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SETTINGS = """
 data { source: random(), vocab: 64, sequence: 8 }
-training { steps: 1, micro_batch_size: 2, gradient_accumulation: 8 }
+training { steps: 1, micro_batch_size: 2, gradient_accumulation: 24 }
 """
 
 # A value that skips stages, losses and metrics on the way, a tower that starts late, sharing in each of its forms.
