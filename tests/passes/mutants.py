@@ -57,7 +57,11 @@ def _of_collective(plan: Plan, body: str, node: Node) -> Iterator[Mutant]:
     after = [_reading(each, second) if each.name != node.name else each for each in nodes]
     at = nodes.index(node) + 1
     yield mutant("doubled", [*after[:at], replace(again, inputs=(made,)), *after[at:]], second, again.name)
-    yield mutant("repeated", [*nodes[:at], again, *nodes[at:]], lambda value: value, again.name)
+    readers = [each for each in nodes if made in each.inputs]
+    last = readers[-1].name if len(readers) > 1 else ""
+    after = [_reading(each, second) if each.name == last else each for each in nodes]
+    at = nodes.index(node)
+    yield mutant("repeated", [*after[:at], again, *after[at:]], lambda value: value, again.name)
     other = "data" if node.attrs["axis"] == "tensor" else "tensor"
     turned = replace(node, attrs={**node.attrs, "axis": other})
     yield mutant(f"on the {other} axis:", [turned if each is node else each for each in nodes], lambda value: value)
@@ -192,6 +196,11 @@ def _of_edges(plan: Plan, stage: Stage) -> Iterator[Mutant]:
         for what, received in (("deleted", receives), ("doubled", (*after.receives, name))):
             text = f"{what} {name} received by stage {after.index}"
             yield _staged(plan, replace(after, receives=received), text, name, line)
+
+    if len(stage.sends) > 1:
+        name, value = stage.sends[0], plan.results[stage.body][0]
+        line = str(plan.graphs[stage.body].nodes[value[0]]["node"].span)
+        yield _staged(plan, replace(stage, sends=stage.sends[::-1]), f"order of stage {stage.index}", name, line)
 
 
 def _staged(plan: Plan, stage: Stage, what: str, name: str, line: str) -> Mutant:
