@@ -64,6 +64,14 @@ SOURCES: dict[str, tuple[Source, tuple[str, ...]]] = {
         (),
     ),
     "clip": (Source("m.dsk", CLIP), ()),
+    "samples that meet": (
+        language(
+            "x = decoder_layer(embedding(tokens, size: 256, dim: 32), heads: 4)\na = mean(x, dim: 1)\n"
+            "b = linear(a, out: 32) as other\nscores = matmul(a, transpose(b))\nlogits = linear(x, out: 256)\n"
+            "loss(weight: 0.1) mean(scores * scores) as pairs\nloss mean(softmax(a, dim: 0) * b) as crowd"
+        ),
+        (),
+    ),
     "shared": (
         language(
             "x = embedding(tokens, size: 256, dim: 32)\nx = decoder_layer(x, heads: 4) as one\n"
