@@ -2,56 +2,163 @@
 
 from __future__ import annotations
 
-from ...dsl.spec import Spec
-from ..dims import Dim, substitute
-from ..passes.cost import model_cost
-from ..passes.precision import STORED, WIDTH
-from ..plan import Plan
-from .stage import StageMemory
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 
-MARGIN = 0.06
-"""Share of the peak that the caching allocator of CUDA may hold beyond it."""
+from ...dsl.spec import Spec
+from ..lower.inputs import prediction
+from ..lower.parameters import Owned, owned
+from ..node import Body, Node, Value
+from ..passes.precision import WIDTH
+from ..plan import Plan
+from .ledger import Ledger
+from .pipelined import Known, play_schedule
+from .player import Player
+from .runner import Runner
+from .stage import StageMemory
+from .tape import Entry, Fake, Tape
+
+ROUNDING = 0.02
+"""Share that the caching allocator of CUDA adds by rounding sizes to 512 bytes and blocks to 2 MiB: an assumption."""
+FRAGMENTS = 0.04
+"""Share that lies idle between them: an assumption, not measured."""
+BUCKETS = 4 * (25 << 20)
+"""Bytes of gradients that `runtime.replicated` has on their way at a time."""
 
 
 def memory_of(plan: Plan, spec: Spec) -> tuple[StageMemory, ...]:
     """One entry for each rank of the pipeline; ranks of the other axes hold the same."""
-    cost = model_cost(plan)
-    stored = cost.parameters * 4
-    copies = cost.parameters * 2 if spec.precision.compute in ("bf16", "fp16") else 0
-    kept = _number(plan, cost.saved)
-    states = int(spec.setting("optimizer.momentum") != 0.0) if spec.optimizer.kind == "sgd" else 2
-    ranks = plan.layout.pipeline
-    data = plan.layout.data if plan.layout.shard != "none" else 1
-    in_flight = [min(ranks - rank, spec.training.gradient_accumulation) for rank in range(ranks)]
-    batch = _batch_bytes(plan)
-    return tuple(
-        StageMemory(
-            rank=rank,
-            parameters=stored // ranks,
-            gradients=stored // ranks,
-            optimizer=stored * states // ranks // data,
-            copies=copies // ranks,
-            activations=kept * count // ranks,
-            recompute=0,
-            transient=0,
-            communication=0,
-            buffers=batch,
-            moment="backward",
-            margin=int(MARGIN * (stored * (2 + states) + copies + kept) / ranks),
-        )
-        for rank, count in enumerate(in_flight)
-    )
+    ranks = sorted({stage.rank for stage in plan.stages}) or [0]
+    known: Known = {}
+    return tuple(_rank(plan, spec, rank, known) for rank in ranks)
 
 
-def _batch_bytes(plan: Plan) -> int:
-    amount = 0
-    for node in plan.nodes("forward"):
-        if node.op == "input":
-            amount += _number(plan, node.outputs[0].elements) * WIDTH[STORED[node.outputs[0].kind]]
-    return amount
+def _rank(plan: Plan, spec: Spec, rank: int, known: Known) -> StageMemory:
+    stages = [stage for stage in plan.stages if stage.rank == rank]
+    ledger = Ledger(doing="start of the step")
+    low = spec.precision.compute if spec.precision.compute in ("bf16", "fp16") else "fp32"
+    shares = plan.layout.data if plan.layout.shard != "none" else 1
+    trained, largest = _stored(plan, [stage.body for stage in stages] or ["forward"], ledger)
+    ledger.add("parameters", 4 * trained // shares)
+    ledger.add("optimizer", 4 * trained // shares * _states(spec))
+    tape = Tape(ledger)
+    if shares > 1:
+        tape.shares = shares if plan.layout.shard != "optimizer" else 1
+        units = min(2 * largest + (trained - _in_units(plan, trained)), trained)
+        gathered = units if plan.layout.shard == "parameters" else trained
+        ledger.add("communication", gathered * WIDTH[low])
+    runner = Runner(plan, Player(dict(plan.sizes), low, ledger, tape, gathered=low if shares > 1 else None))
+    if stages:
+        play_schedule(plan, spec, runner, stages, known)
+    else:
+        for _ in range(min(spec.training.gradient_accumulation, 2)):
+            micro_batch(plan, runner)
+    if plan.layout.data > 1 and shares == 1:
+        ledger.doing = "gradients added up over the data axis"
+        ledger.burst(min(BUCKETS, 4 * trained), "communication")
+    if shares > 1 and plan.layout.shard == "optimizer":
+        ledger.doing = "gradients scattered over the data axis"
+        ledger.burst(4 * largest + 4 * trained // shares, "communication")
+    margin = int(ledger.peak * (ROUNDING + FRAGMENTS))
+    return StageMemory(rank=rank, moment=ledger.moment, margin=margin, **ledger.most)
 
 
-def _number(plan: Plan, size: Dim) -> int:
-    value = substitute(size, plan.sizes)
-    assert isinstance(value, int), f"a symbolic size is left over: {value}"
-    return value
+def micro_batch(plan: Plan, runner: Runner) -> None:
+    """Forward and backward of the whole model."""
+    nodes = plan.nodes("forward")
+    losses = [each.value for each in plan.objectives if each.kind == "loss"]
+    given = {(node.name, 0): batch(runner.player, node) for node in nodes if node.op == "input"}
+    entries, results = forward(runner, "forward", _emitted(plan, nodes), given, losses)
+    backward(runner, entries, results)
+
+
+def batch(player: Player, node: Node) -> Fake:
+    """An input of the model: held to the end of the micro-batch."""
+    fake = player.made(*player.tensor_of(node.outputs[0], "fp32"))
+    player.ledger.turn(fake.storage, "buffers")
+    player.scope.append(player.ledger.hold(fake.storage))
+    return fake
+
+
+def forward(
+    runner: Runner, body: str, nodes: Sequence[Node], given: dict[Value, Fake], results: Sequence[Value]
+) -> tuple[list[Entry], list[Fake]]:
+    """Plays the statements of a body; what it has recorded, and its results, which the scope holds."""
+    player = runner.player
+    values = dict(given)
+    with player.function() as give:
+        runner.statements(body, nodes, values)
+        give([values[value] for value in results])
+    player.forget()
+    entries, player.tape.entries = player.tape.entries, []
+    return entries, [values[value] for value in results]
+
+
+def backward(runner: Runner, entries: list[Entry], results: Sequence[Fake]) -> None:
+    """Plays backward from the gradients of the results; what the scope holds goes with it."""
+    player = runner.player
+    ledger, tape = player.ledger, player.tape
+    for value in results:
+        if value.learns:
+            tape.gradients[id(value)] = ledger.new(value.size)
+    tape.backward(entries)
+    for storage in (*player.scope, *tape.gradients.values()):
+        ledger.drop(storage)
+    player.scope = []
+    tape.gradients.clear()
+
+
+def _emitted(plan: Plan, nodes: Sequence[Node]) -> list[Node]:
+    """The statements in the order of the program: the prediction, then what objectives need beside it."""
+    body = replace(plan.bodies["forward"], nodes=tuple(nodes), results=plan.results["forward"])
+    first = next(each for each in plan.objectives if each.kind == "loss")
+    inside = _leading(nodes, [prediction(body, first)])
+    rest = _leading(nodes, [each.value for each in plan.objectives if each.kind != "exit"])
+    chosen = [node for node in nodes if node.name in inside]
+    chosen += [node for node in nodes if node.name in rest and node.name not in inside]
+    return [node for node in chosen if node.op != "input"]
+
+
+def _leading(nodes: Sequence[Node], values: Sequence[Value]) -> set[str]:
+    """Names of the nodes that lead to values."""
+    wanted = {name for name, _ in values}
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted |= {name for name, _ in node.inputs}
+    return wanted
+
+
+def _stored(plan: Plan, bodies: Sequence[str], ledger: Ledger) -> tuple[int, int]:
+    """Number of trained values, and of those of the largest layer; what is not trained is added to the ledger."""
+    known = {
+        name: Body(name, body.block, plan.nodes(name), plan.results[name], body.span)
+        for name, body in plan.bodies.items()
+    }
+    found = [each for body in bodies for each in owned(known, body)]
+    for each in found:
+        if not each.parameter.trained:
+            ledger.add("buffers", _elements(each) * (8 if each.parameter.kind == "int" else 4))
+    layers: dict[str, int] = {}
+    for each in (each for each in found if each.parameter.trained):
+        if each.count > 1:
+            layer = each.path.split(".*")[0]
+            layers[layer] = layers.get(layer, 0) + _elements(each) // each.count
+    return sum(_elements(each) for each in found if each.parameter.trained), max(layers.values(), default=0)
+
+
+def _in_units(plan: Plan, trained: int) -> int:
+    """Trained values in repeats at the model's top, which ZeRO gathers one iteration at a time."""
+    nodes = plan.nodes("forward")
+    return min(sum(n.cost.parameters for n in nodes if n.op == "repeat" and n.cost is not None), trained)
+
+
+def _elements(each: Owned) -> int:
+    return prod(int(n) for n in each.parameter.shape if isinstance(n, int)) * each.count
+
+
+def _states(spec: Spec) -> int:
+    """Tensors of optimizer state per parameter."""
+    if spec.optimizer.kind == "sgd":
+        return int(spec.setting("optimizer.momentum") != 0.0)
+    return 2

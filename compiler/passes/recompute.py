@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import sqrt
 from typing import Literal
 
+from ...dsl.schema.memory import Budget
 from ...dsl.spec import Spec
 from ..dims import substitute
 from ..node import Node, Recompute
@@ -23,6 +24,10 @@ def recompute(plan: Plan, spec: Spec) -> Plan:
     if asked == "off":
         return plan
     layers = layers_of(plan)
+    if isinstance(asked, Budget):
+        from ..memory.budget import within
+
+        return within(plan, spec, layers, asked.limit)
     if asked == "sqrt":
         return marked(plan, _by_root(plan, layers))
     kind: Literal["full", "selective"] = "selective" if asked == "selective" else "full"

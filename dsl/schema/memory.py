@@ -12,7 +12,6 @@ class Budget(Record):
     """Recomputes as little as keeps a rank below a size."""
 
     kind = "budget"
-    compiled = False
     limit: Bytes = needed("Largest peak of a rank.", above=0)
 
 

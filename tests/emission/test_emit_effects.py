@@ -21,7 +21,8 @@ PLAIN = {"int": "300", "float": "0.37", "str": '"other"'}
 UNCHANGED = {
     "data.packing=stream", "precision.compute=fp32", "precision.compute=bf16", "precision.master=fp32",
     "training.execution=auto",
-    "memory.checkpointing=off", "communication.aggregate=all_reduce", "parallel.shard=none", "cluster.device=auto",
+    "memory.checkpointing=off", "memory.checkpointing=budget(limit: 7 GiB)",
+    "communication.aggregate=all_reduce", "parallel.shard=none", "cluster.device=auto",
     "data.source=digits()", "data.source=random()", "optimizer.nesterov=true", "observe.sample=sample()",
 }  # fmt: skip
 """What these specs, or the defaults, say already."""

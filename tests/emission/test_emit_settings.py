@@ -55,6 +55,7 @@ SPECS: tuple[tuple[Source, tuple[str, ...]], ...] = (
     (GPT, ('data.source=jsonl("x")', 'data.tokenizer=file("t.json")', "data.vocab=99", 'observe.sample=sample("a")')),
     (GPT, ('data.source=parquet("x")', "data.tokenizer=bytes", "data.vocab=256")),
     (GPT, ('data.source=tokens("x")', "data.tokenizer=none", "data.vocab=99")),
+    (GPT, ("memory.checkpointing=budget(200 MiB)",)),
     (DIGITS, ()),
     (RANDOM, ()),
     (LLAMA, ()),
