@@ -22,7 +22,12 @@ CASES = [
     *((name, "tensor") for name in ("digits", "vit_digits")),
     *(("stdlib_gpt", layout) for layout in LAYOUTS if layout != "zero"),
 ]
-PIPELINE = ("parallel.world_size=4", "parallel.pipeline_depth=2", "parallel.tensor_model_parallel=2")
+PIPELINE = (
+    "parallel.world_size=4",
+    "parallel.pipeline_depth=2",
+    "parallel.tensor_model_parallel=2",
+    "training.gradient_accumulation=2",
+)
 
 
 def survivors(plan: Plan) -> tuple[int, list[str]]:
