@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from ...dsl.spec import Spec
@@ -12,12 +12,15 @@ from ..memory import memory_of
 from ..refused import Refused
 from .choice import Choice, spec_of
 from .predict import step_of
-from .step import step_time
+from .step import work_items
 from .tables import Tables
 
-LOW = 0.8
-"""The least share of its closed form that a step takes by simulation; what is timed already is not timed later."""
-MOST_TIMED = 200
+LOW, LOWEST = 0.92, 0.6
+"""The least share of its closed form that a step takes by simulation; with fewer micro-batches than stages."""
+ROUNDS = 3
+"""Micro-batches per stage after which a pipeline holds as much as it ever does."""
+MOST_SIMULATED = 60_000
+"""Work items of pipelines that are simulated in all."""
 MOST_PLANNED = 24
 
 Rated = tuple[float, Choice]
@@ -38,14 +41,14 @@ def confirmed(
     """(the best that fit, the slower ones, those that do not fit after all); `rated` is sorted."""
     best: list[Confirmed] = []
     unfit: list[Confirmed] = []
-    queue = [(seconds * LOW, choice.key, False, seconds, choice) for seconds, choice in rated]
+    queue = [(seconds * _least(choice), choice.key, False, seconds, choice) for seconds, choice in rated]
     heapify(queue)
-    timed = 0
+    simulated = 0
     while queue and len(best) < top and len(best) + len(unfit) < max(MOST_PLANNED, 2 * top):
         _, key, is_exact, seconds, choice = heappop(queue)
-        if not is_exact and timed < MOST_TIMED:
-            timed += 1
-            seconds = _exact(tables, spec, choice)
+        if not is_exact and simulated < MOST_SIMULATED:
+            simulated += work_items(choice.layout, choice.accumulation)
+            seconds = tables.timed(choice)
             heappush(queue, (seconds, key, True, seconds, choice))
             continue
         found = _planned(spec, lowered, choice)
@@ -56,10 +59,8 @@ def confirmed(
     return best, [(seconds, choice) for seconds, _, choice in rest], unfit
 
 
-def _exact(tables: Tables, spec: Spec, choice: Choice) -> float:
-    parts = tables.parts(choice)
-    assert parts is not None, "it was rated"
-    return step_time(parts, choice.layout, spec, tables.machine, choice.accumulation, tables.again(choice)).seconds
+def _least(choice: Choice) -> float:
+    return LOWEST if choice.accumulation < choice.layout.pipeline else LOW if choice.layout.pipeline > 1 else 1.0
 
 
 def _planned(spec: Spec, lowered: Lowered, choice: Choice) -> Confirmed:
@@ -69,7 +70,10 @@ def _planned(spec: Spec, lowered: Lowered, choice: Choice) -> Confirmed:
         plan = make_plan(chosen, lowered)
     except Refused:
         return Confirmed(choice, float("inf"), float("inf"))
-    return Confirmed(choice, step_of(plan, chosen).seconds, max(entry.peak for entry in memory_of(plan, chosen)))
+    depth = choice.layout.pipeline
+    few = min(choice.accumulation, ROUNDS * depth + choice.accumulation % depth)
+    held = memory_of(plan, spec_of(spec, replace(choice, accumulation=few)))
+    return Confirmed(choice, step_of(plan, chosen).seconds, max(entry.peak for entry in held))
 
 
 def memory_needed(spec: Spec, lowered: Lowered, choice: Choice) -> float:

@@ -25,19 +25,7 @@ def ranked(name: str, found: Found, tokens: int) -> str:
     lines = [head, f"{found.looked:,} layouts looked at", ""]
     if found.best:
         lines += columns(
-            (
-                "",
-                "data",
-                "pipe",
-                "tensor",
-                "schedule",
-                "shard",
-                "micro x steps",
-                "recompute",
-                "step",
-                f"{unit}/s",
-                "memory",
-            ),
+            ("", "d x p x t", "schedule", "shard", "micro-batch", "recompute", "step", f"{unit}/s", "memory"),
             [_row(place, each, found.samples * (tokens or 1)) for place, each in enumerate(found.best, 1)],
         )
         lines += [LEGEND, "", "the first, as flags:", *_flags(found.best[0].choice), "", "and as sections:"]

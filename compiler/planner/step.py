@@ -19,7 +19,7 @@ BUCKET: Final = 25 * (1 << 20)
 """Bytes that DistributedDataParallel adds up at a time."""
 CHANNELS: Final = 24
 """Processors that a collective of NCCL occupies, of `Machine.units`: its channels over NVLink."""
-SIMULATED: Final = 4
+SIMULATED: Final = 3
 """Micro-batches per stage that are simulated; what follows repeats."""
 
 Again = Callable[[int, Part], float]
@@ -76,25 +76,33 @@ def step_time(
 ) -> StepTime:
     """The step of a cut model: its schedule simulated, then what the data axis adds, then the optimizer."""
     ranks = rank_works(parts, layout, machine, again)
+    idle = simulated_idle(parts, ranks, layout, machine, micro_batches, again)
+    return step_of_works(ranks, idle, layout, spec, machine, micro_batches)
+
+
+def simulated_idle(
+    parts: Sequence[Part], ranks: Sequence[RankWork], layout: Layout, machine: Machine, micro_batches: int, again: Again
+) -> float:
+    """Seconds in which the slowest rank has nothing to do, as the schedule runs."""
     if layout.pipeline == 1:
-        return _step(ranks, 0.0, layout, spec, machine, micro_batches)
+        return 0.0
     times = [_stage(stage, part, layout, machine, again) for stage, part in enumerate(parts)]
-    idle = pipeline_seconds(layout, micro_batches, times) - _busy(ranks, micro_batches)
-    return _step(ranks, max(0.0, idle), layout, spec, machine, micro_batches)
+    return max(0.0, pipeline_seconds(layout, micro_batches, times) - _busy(ranks, micro_batches))
 
 
 def quick_step(ranks: Sequence[RankWork], layout: Layout, spec: Spec, machine: Machine, micro_batches: int) -> StepTime:
     """The same with the bubble in closed form, for a search over thousands of layouts."""
-    return _step(ranks, idle_seconds(ranks, layout, micro_batches), layout, spec, machine, micro_batches)
+    return step_of_works(ranks, idle_seconds(ranks, layout, micro_batches), layout, spec, machine, micro_batches)
 
 
 def _busy(ranks: Sequence[RankWork], micro_batches: int) -> float:
     return max(rank.micro_batch for rank in ranks) * micro_batches
 
 
-def _step(
+def step_of_works(
     ranks: Sequence[RankWork], idle: float, layout: Layout, spec: Spec, machine: Machine, micro_batches: int
 ) -> StepTime:
+    """The step from the work of its ranks and what they idle."""
     data = tuple(_data(rank, layout, machine, spec, micro_batches) for rank in ranks)
     exposed = max(each[1] for each in data)
     shards = layout.data if layout.shard != "none" else 1
@@ -112,6 +120,12 @@ def pipeline_seconds(layout: Layout, micro_batches: int, times: Sequence[StageTi
     most = micro_batches - (rounds - SIMULATED) * layout.pipeline
     last, before = (simulate(layout, count, times).duration for count in (most, most - layout.pipeline))
     return last + (rounds - SIMULATED) * (last - before)
+
+
+def work_items(layout: Layout, micro_batches: int) -> int:
+    """Work items that `pipeline_seconds` simulates."""
+    once = 3 * layout.stages * min(micro_batches, (SIMULATED + 1) * layout.pipeline)
+    return 0 if layout.pipeline == 1 else once if micro_batches <= SIMULATED * layout.pipeline else 2 * once
 
 
 def _stage(stage: int, part: Part, layout: Layout, machine: Machine, again: Again) -> StageTime:
@@ -136,20 +150,21 @@ def idle_seconds(ranks: Sequence[RankWork], layout: Layout, micro_batches: int) 
     """Seconds in which the slowest rank has nothing to do, in closed form.
 
     The pipeline fills and empties: one micro-batch of each other rank for 1F1B and GPipe, 1/chunks of it interleaved
-    (Narayanan et al. 2021, section 2.2); with zero bubbles the gradients of parameters, half of backward, fill the
-    rest (Qi et al. 2023, ZB-H1). A rank of 1F1B has no more micro-batches in flight than there are stages behind it,
-    so each waits for a message there and back; a deeper queue hides that.
+    (Narayanan et al. 2021, section 2.2); with zero bubbles the gradients of parameters, half of backward, fill
+    the rest as far as there are any (Qi et al. 2023, ZB-H1). A rank of 1F1B has no more micro-batches in flight than
+    there are stages behind it, so each waits for a message there and back; a deeper queue hides that.
     """
     if layout.pipeline == 1:
         return 0.0
     busiest = max(ranks, key=lambda rank: rank.micro_batch)
+    others = [rank for rank in ranks if rank is not busiest]
     sending = max(rank.sending for rank in ranks)
     waits = micro_batches * sending if layout.schedule == "one_f_one_b" else 0.0
     if layout.schedule == "zero_bubble":
-        filled = sum(rank.forward + rank.again + rank.sending for rank in ranks)
-        return (filled - busiest.forward - busiest.again - busiest.sending) / layout.chunks
-    others = sum(rank.micro_batch + rank.sending for rank in ranks) - busiest.micro_batch - busiest.sending
-    return waits + others / layout.chunks
+        least = sum(rank.forward + rank.again + rank.sending for rank in others)
+        whole = sum(rank.micro_batch + rank.sending for rank in others)
+        return max(least, whole - micro_batches * busiest.backward / 2) / layout.chunks
+    return waits + sum(rank.micro_batch + rank.sending for rank in others) / layout.chunks
 
 
 def _data(rank: RankWork, layout: Layout, machine: Machine, spec: Spec, micro_batches: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from ..plan import build_plan
 from ..refused import Refused
 from . import again
 from .choice import Choice, spec_of
-from .step import Again, RankWork, rank_works
+from .step import Again, RankWork, rank_works, simulated_idle, step_of_works
 from .units import Costs, Model, Part, Unit
 
 
@@ -28,6 +28,7 @@ class Tables:
         self._costs: dict[tuple[int, bool, bool, int], Costs] = {}
         self._works: dict[tuple[object, ...], tuple[RankWork, ...] | None] = {}
         self._held: dict[tuple[object, ...], tuple[tuple[int, float], ...] | None] = {}
+        self._idle: dict[tuple[object, ...], float] = {}
         self._flights: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     def model(self, tensor: int, sequence: bool) -> Model | str:
@@ -84,6 +85,19 @@ class Tables:
         assert parts is not None, "only what can be cut is looked at"
         return again.Root(parts) if choice.checkpointing == "sqrt" else again.Kind(choice.checkpointing)
 
+    def timed(self, choice: Choice) -> float:
+        """Seconds of a step, its schedule simulated; layouts that differ in what they shard share the simulation."""
+        parts, works = self.parts(choice), self.works(choice)
+        assert parts is not None, "only what can be cut is timed"
+        assert works is not None, "only what can be cut is timed"
+        layout = choice.layout
+        cast = layout.shard == "none"
+        key = (*self._key(choice), cast, layout.schedule, choice.checkpointing, choice.accumulation)
+        if key not in self._idle:
+            again = self.again(choice)
+            self._idle[key] = simulated_idle(parts, works, layout, self.machine, choice.accumulation, again)
+        return step_of_works(works, self._idle[key], layout, self.spec, self.machine, choice.accumulation).seconds
+
     def needed(self, choice: Choice) -> float | None:
         """Bytes that the fullest rank holds at least: states, and what backward keeps of the micro-batches in flight.
 
@@ -95,7 +109,9 @@ class Tables:
             self._held[key] = self._holding(choice)
         held = self._held[key]
         per_element = _state_bytes(self.spec, layout)
-        return None if held is None else max(parameters * per_element + kept for parameters, kept in held)
+        low = layout.shard != "none" and self.spec.precision.compute in ("bf16", "fp16", "fp8")
+        part = 0.5 if low else 1.0  # FSDP's parameters are in the low format, and so is what they make
+        return None if held is None else max(parameters * per_element + part * kept for parameters, kept in held)
 
     def _holding(self, choice: Choice) -> tuple[tuple[int, float], ...] | None:
         """Trained elements and kept bytes of each rank."""
