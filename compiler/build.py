@@ -72,5 +72,5 @@ def planned(checked: Checked, last: str | None = None) -> Plan | None:
     for finding in plan.findings:
         checked.sink.add(finding)
     if last is None:
-        review(checked.spec, checked.sink)
+        review(plan, checked.spec, checked.lowered, checked.sink)
     return plan
