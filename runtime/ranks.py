@@ -38,6 +38,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TIMEOUT = 120.0  # seconds
+RUNS = 30  # of one set of processes: torch leaves threads of past process groups behind, by the hundred
 GRACE = 5.0  # seconds that the other ranks have to fail as well, once one has
 PRELOAD = [
     "torch",
@@ -61,8 +62,14 @@ class _Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self._ranks: list[tuple[BaseProcess, Connection]] = []
+        self._runs = 0
 
     def ranks(self, size: int) -> list[tuple[BaseProcess, Connection]]:
+        """Processes for one run."""
+        self._runs += 1
+        if self._runs > RUNS:
+            self.kill()
+            self._runs = 1
         while len(self._ranks) < size:
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=_serve, args=(theirs, len(self._ranks)), daemon=True)
