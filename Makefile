@@ -32,11 +32,12 @@ format: $(STAMP)  ## Format the Python code and apply safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(STAMP)  ## Rewrite what is made from the grammar, the schema and the op table
+generate: $(STAMP)  ## Rewrite what is made from the grammar, the schema, the op table and test results
 	$(BIN)/python -m dskc.dsl.generate
 	$(BIN)/python -m dskc.dsl.tables
 	$(BIN)/python -m dskc.dsl.textmate
 	$(BIN)/python -m dskc.compiler.ops.document > docs/ops.md
+	$(BIN)/python -m dskc.compiler.proof
 
 bench: $(STAMP)  ## Time the compiler, then the trained example beside its peers (alone on the machine)
 	$(BIN)/python benchmarks/check_time.py

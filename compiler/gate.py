@@ -11,9 +11,11 @@ from ..dsl.schema.types import Setting, settings_of
 from ..dsl.source import Span
 from ..dsl.spec import Spec
 from ..dsl.values import AUTO
+from .layout import layout_of
+from .proof import combination, nearest, proven
 
-# Settings whose default is derived, with what it is for one process.
-ONE_PROCESS = {"parallel.gpu_per_node": 1, "parallel.data_parallel": 1, "cluster.nodes": 1}
+# What a setting is where it asks for nothing.
+ONE_PROCESS = {"parallel.context_parallel": 1, "parallel.expert_parallel": 1}
 
 
 def gate(spec: Spec, sink: Sink) -> None:
@@ -29,6 +31,25 @@ def gate(spec: Spec, sink: Sink) -> None:
                 continue
             for what in missing(path, setting, getattr(owner, setting.attribute)):
                 _refuse(sink, what, spec.span(path) or place)
+    if not sink.failed:
+        gate_layout(spec, sink)
+
+
+def gate_layout(spec: Spec, sink: Sink) -> None:
+    """An error for a layout of a kind that no parity test has passed, and for what works in one process only."""
+    layout = layout_of(spec)
+    place = spec.span("parallel.world_size") or Span(spec.source, 0, 0)
+    if layout.world == 1:
+        return
+    name = combination(layout)
+    if name not in proven():
+        near = next(nearest(name), None)
+        help = f"the nearest that is proven: {near}; docs/parity.md lists all" if near else "docs/parity.md lists them"
+        sink.error("E0701", f"the layout {name} (pipeline/data/tensor) has no parity test", place, help)
+    if spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived":
+        _refuse(sink, f"observe.sample on {layout.world} ranks", spec.span("observe.sample") or place)
+    if layout.pipeline > 1 and spec.training.execution == "compiled":
+        _refuse(sink, "training.execution: compiled in a pipeline", spec.span("training.execution") or place)
 
 
 def missing(path: str, setting: Setting, value: object) -> Iterator[str]:
@@ -56,4 +77,4 @@ def _inside(path: str, value: object) -> Iterator[str]:
 
 def _refuse(sink: Sink, what: str, span: Span) -> None:
     message = f"setting `{what}` is not compiled yet by this version"
-    sink.error("E0701", message, span, "remove it to train in one process; `dskc check` validates it")
+    sink.error("E0701", message, span, "remove it; `dskc check` validates it")

@@ -116,6 +116,18 @@ class Report:
         return "\n".join(lines)
 
 
+def show(report: Report) -> int:
+    """Prints what was compared and what differs; the exit code of a program."""
+    print(report.table())
+    for failure in report.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    if not report.failures:
+        print(
+            f"the layout computes what one process computes: {len(report.rows)} gradients, {len(report.losses)} losses"
+        )
+    return 1 if report.failures else 0
+
+
 class Reference:
     """What a program of one process computes, in fp32 and, where that is asked for, in fp64; run once."""
 

@@ -30,7 +30,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from .layout import Layout, Model, modules, named_parameters
 from .replicated import Replicated
@@ -67,6 +67,8 @@ class Sharded:
                 fully_shard(unit, mesh=mesh, reshard_after_forward=again, mp_policy=policy, ignored_params=whole)
             fully_shard(root, mesh=mesh, reshard_after_forward=False, mp_policy=policy, ignored_params=whole)
             assert isinstance(root, FSDPModule)
+            if hasattr(root, "objectives"):  # it calls `forward` itself, so this is what gathers
+                register_fsdp_forward_method(root, "objectives")
             self._roots.append(root)
             for module in root.modules():
                 if isinstance(module, FSDPModule):

@@ -16,6 +16,7 @@ COMMANDS = (
     ("check", "find what is wrong with a spec"),
     ("compile", "write the training program of a spec"),
     ("run", "compile, then train on this machine"),
+    ("verify", "prove the layout: compare it with one process, made small, on this CPU"),
     ("plan", "show parameters, FLOPs and memory before anything runs"),
     ("tune", "find the fastest layout on the cluster, and say why not the others"),
     ("explain", "explain an error code or a setting"),

@@ -44,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
         return fail(error)
     if folder is None:
         return 1
-    program = shlex.quote(str(folder / "train.py"))
-    print(f"{folder}: model.py, train.py and plan.json written; train with: python {program}")
+    many = (folder / "parallel.py").is_file()
+    program = shlex.quote(str(folder / ("launch/torchrun.sh" if many else "train.py")))
+    files = "model.py, parallel.py, train.py, plan.json and launch/" if many else "model.py, train.py and plan.json"
+    print(f"{folder}: {files} written; train with: {'bash' if many else 'python'} {program}")
     return 0
 
 

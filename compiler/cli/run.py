@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -42,8 +44,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def launch(folder: Path, args: argparse.Namespace) -> int:
-    """Runs `train.py` in the current folder, its output shown as it comes."""
+    """Runs `train.py` in the current folder, its output shown as it comes; on many ranks by torchrun."""
+    ranks = ranks_of(folder)
+    reason = missing_devices(ranks, args.device) if ranks > 1 else None
+    if reason is not None:
+        print(f"dskc: {reason}", file=sys.stderr)
+        return 1
     command = [sys.executable, str(folder / "train.py")]
+    if ranks > 1:
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     for flag, value in (("--run", args.folder), ("--steps", args.steps), ("--device", args.device)):
         command += [flag, str(value)] if value is not None else []
     sys.stdout.flush()
@@ -54,6 +64,33 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
         finally:
             signal.signal(signal.SIGINT, previous)
     return 128 - code if code < 0 else code
+
+
+def ranks_of(folder: Path) -> int:
+    """How many processes the program is for."""
+    asked = json.loads((folder / "plan.json").read_text("utf-8"))["spec"]["parallel"]
+    return int(asked["world_size"])
+
+
+def missing_devices(ranks: int, device: str | None) -> str | None:
+    """Why this machine cannot run that many ranks; without a GPU, or with `--device cpu`, they share the processor."""
+    found = 0 if device == "cpu" else gpus()
+    if found >= ranks:
+        return None
+    if found == 0 and device in (None, "cpu"):
+        print(f"note: {ranks} ranks share the CPU of this machine, which shows that the program runs, not its speed")
+        return None
+    return (
+        f"the program is for {ranks} ranks, but this machine has {found} GPU{'s' if found != 1 else ''}. Start it on "
+        "more machines (see launch/ in its folder), or give --device cpu to try it on the processor"
+    )
+
+
+def gpus() -> int:
+    """The CUDA GPUs that torch finds, in a process of its own: the compiler does without torch."""
+    code = "import torch; print(torch.cuda.device_count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else 0
 
 
 def positive(text: str) -> int:

@@ -13,7 +13,6 @@ class Interleaved(Record):
     """1F1B with several chunks of the model on each stage."""
 
     kind = "interleaved"
-    compiled = False
     chunks: int = needed("Chunks per stage.", least=2)
 
 
@@ -22,7 +21,6 @@ class ZeroBubble(Record):
     """1F1B that fills its bubble with the gradients of parameters."""
 
     kind = "zero_bubble"
-    compiled = False
     chunks: int = setting("Chunks per stage.", default=1, least=1)
 
 
@@ -30,23 +28,21 @@ class ZeroBubble(Record):
 class Parallel(Record):
     """Ranks and axes. With `auto` the planner searches and explains."""
 
-    world_size: int = setting("Number of ranks.", default=1, least=1, compiled=False)
+    world_size: int = setting("Number of ranks.", default=1, least=1)
     gpu_per_node: int | Auto = setting(
-        "Ranks per node; `auto` is as many as there are, at most 8.", default=AUTO, least=1, compiled=False
+        "Ranks per node; `auto` is as many as there are, at most 8.", default=AUTO, least=1
     )
-    pipeline_depth: int | Auto = setting("Stages of the pipeline.", default=1, least=1, compiled=False)
-    tensor_model_parallel: int | Auto = setting("Ranks that share each matrix.", default=1, least=1, compiled=False)
+    pipeline_depth: int | Auto = setting("Stages of the pipeline.", default=1, least=1)
+    tensor_model_parallel: int | Auto = setting("Ranks that share each matrix.", default=1, least=1)
     data_parallel: int | Auto = setting(
-        "Ranks that share the batch; `auto` is what the other axes leave.", default=AUTO, least=1, compiled=False
+        "Ranks that share the batch; `auto` is what the other axes leave.", default=AUTO, least=1
     )
     expert_parallel: int | Auto = setting("Ranks that share the experts.", default=1, least=1, compiled=False)
     context_parallel: int | Auto = setting("Ranks that share each sequence.", default=1, least=1, compiled=False)
-    sequence_parallel: bool = setting(
-        "Shards norms and residuals by sequence on the tensor axis.", default=False, compiled=False
-    )
+    sequence_parallel: bool = setting("Shards norms and residuals by sequence on the tensor axis.", default=False)
     shard: Literal["none", "optimizer", "gradients", "parameters"] | Auto = setting(
-        "What the data axis shards; each includes those before it.", default="none", compiled=False
+        "What the data axis shards; each includes those before it.", default="none"
     )
     schedule: Literal["one_f_one_b", "gpipe"] | Interleaved | ZeroBubble | Auto = setting(
-        "Order of micro-batches in the pipeline.", default="one_f_one_b", compiled=False
+        "Order of micro-batches in the pipeline.", default="one_f_one_b"
     )

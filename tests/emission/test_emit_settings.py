@@ -59,6 +59,18 @@ SPECS: tuple[tuple[Source, tuple[str, ...]], ...] = (
     (DIGITS, ()),
     (RANDOM, ()),
     (LLAMA, ()),
+    (GPT, ("parallel.world_size=4", "parallel.gpu_per_node=2", "parallel.data_parallel=4", "parallel.shard=optimizer")),
+    (
+        GPT,
+        (
+            "parallel.world_size=4",
+            "parallel.pipeline_depth=2",
+            "parallel.schedule=interleaved(2)",
+            "parallel.tensor_model_parallel=2",
+            "parallel.sequence_parallel=true",
+        ),
+    ),
+    (GPT, ("parallel.world_size=2", "parallel.pipeline_depth=2", "parallel.schedule=zero_bubble(2)")),
 )  # fmt: skip
 
 
@@ -126,7 +138,7 @@ def test_every_setting_is_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
     ("setting", "name"),
     [
         ('export.onnx="x"', "export.onnx"),
-        ("parallel.world_size=2", "parallel.world_size"),
+        ("parallel.context_parallel=2", "parallel.context_parallel"),
         ("precision.compute=fp16", "precision.compute"),
         ("optimizer.l4=0.1", "optimizer.l4"),
         ("memory.offload=[optimizer]", "memory.offload"),
