@@ -46,7 +46,12 @@ PARALLEL: dict[str, tuple[str, ...]] = {
     "data": ("parallel.world_size=4",),
     "zero": ("parallel.world_size=4", "parallel.shard=parameters"),
     "tensor": ("parallel.world_size=2", "parallel.tensor_model_parallel=2"),
-    "pipeline": ("parallel.world_size=8", "parallel.pipeline_depth=2", "parallel.tensor_model_parallel=2"),
+    "pipeline": (
+        "parallel.world_size=8",
+        "parallel.pipeline_depth=2",
+        "parallel.tensor_model_parallel=2",
+        "training.gradient_accumulation=2",
+    ),
     "both": (
         "parallel.world_size=8",
         "parallel.tensor_model_parallel=2",

@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):  # std/prelude.dsk:7
         self.output = nn.Linear(128, 256, bias=False)  # std/prelude.dsk:25
 
     def forward(self, x_BSD: Tensor) -> Tensor:
-        x_BSD = collectives.copy(x_BSD, TENSOR)  # std/prelude.dsk:10
+        x_BSD = collectives.copy(x_BSD.bfloat16(), TENSOR)  # std/prelude.dsk:10
         q_BGSK = self.query(x_BSD).unflatten(-1, (4, 32)).transpose(1, 2)  # std/prelude.dsk:13
         k_BgSK = self.key(x_BSD).unflatten(-1, (2, 32)).transpose(1, 2)  # std/prelude.dsk:14
         v_BgSK = self.value(x_BSD).unflatten(-1, (2, 32)).transpose(1, 2)  # std/prelude.dsk:15
@@ -73,7 +73,7 @@ class Swiglu(nn.Module):  # std/prelude.dsk:29
         self.down = nn.Linear(352, 256, bias=False)  # std/prelude.dsk:32
 
     def forward(self, x_BSD: Tensor) -> Tensor:
-        x_BSD = collectives.copy(x_BSD, TENSOR)  # std/prelude.dsk:30
+        x_BSD = collectives.copy(x_BSD.bfloat16(), TENSOR)  # std/prelude.dsk:30
         down_BSD = self.down(F.silu(self.gate(x_BSD)) * self.up(x_BSD))  # std/prelude.dsk:32
         return collectives.all_reduce(down_BSD, TENSOR)
 
@@ -117,7 +117,7 @@ class LastStage(nn.Module):  # stdlib_gpt.dsk:15
         for layer in self.layers.values():  # stdlib_gpt.dsk:17
             x_BSD = layer(x_BSD)
         # stdlib_gpt.dsk:18
-        logits_BSV = self.linear(collectives.copy(self.rms_norm(x_BSD), TENSOR))
+        logits_BSV = self.linear(collectives.copy(self.rms_norm(x_BSD).bfloat16(), TENSOR))
         # stdlib_gpt.dsk:19
         cross_entropy = layers.split_cross_entropy(
             logits_BSV, targets, TENSOR, total=targets.numel() * DATA.size
