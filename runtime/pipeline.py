@@ -24,6 +24,8 @@ from typing import Any, Final, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import (
     PipelineStage,
     Schedule1F1B,
@@ -268,6 +270,19 @@ class _Stage(PipelineStage):
         values = _joined(values, received)
         return values if self._sends else values[0]
 
+    def backward_maybe_with_nosync(
+        self, backward_type: str, bwd_kwargs: dict[str, Any], last_backward: bool = False
+    ) -> tuple[Any, Any]:
+        """As torch does it, but for the gradients of parameters alone: see `_weights`."""
+        if backward_type != "weight":
+            return super().backward_maybe_with_nosync(backward_type, bwd_kwargs, last_backward)
+        if isinstance(self.submod, FSDPModule):
+            self.submod.set_is_last_backward(False)
+            self.submod.set_reshard_after_backward(False)
+            self.submod.set_requires_gradient_sync(False)
+        _weights(bwd_kwargs["param_groups"])
+        return (), None
+
     def run(self, received: tuple[Tensor, ...], fields: Mapping[str, Tensor]) -> Any:
         """Forward of the module; a tuple that matches the edges, or the objectives of the last stage."""
         with self._precision():
@@ -285,6 +300,47 @@ class _Stage(PipelineStage):
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext()
+
+
+def _weights(groups: Sequence[Mapping[str, Any]]) -> None:
+    """The second half of backward: gradients of parameters, from those at the nodes where they meet the inputs' way.
+
+    Torch's own half takes the groups one by one. A parameter that is used at several places is in several of them, and
+    would be counted twice or meet a graph that is gone; here groups with a node or a parameter in common are one.
+    """
+    for nodes, parameters in _disjoint(groups):
+        edges = [GradientEdge(node, i) for node, saved in nodes.items() for i, g in enumerate(saved) if g is not None]
+        gradients = [gradient for saved in nodes.values() for gradient in saved if gradient is not None]
+        # What reaches a node from another one of the group is in its saved gradient already.
+        hooks = [node.register_prehook(lambda _, saved=saved: saved) for node, saved in nodes.items()]
+        try:
+            ends = [GradientEdge(each, 0) for each in parameters]
+            found = torch.autograd.grad(edges, ends, gradients, retain_graph=True, allow_unused=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for each, gradient in zip(parameters, found, strict=True):
+            parameter = each.variable  # type: ignore[attr-defined]
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+
+
+def _disjoint(groups: Sequence[Mapping[str, Any]]) -> list[tuple[dict[Node, Any], list[Node]]]:
+    """Nodes with their gradients, and the parameters that they lead to; groups with anything in common as one."""
+    merged: list[tuple[dict[Node, Any], dict[Node, None]]] = []
+    for group in groups:
+        if not group.get("grads"):
+            continue
+        nodes = {n: g for n, g in zip(group["intermediates"], group["grads"], strict=True) if g is not None}
+        parameters = dict.fromkeys(group["params"])
+        apart = []
+        for other in merged:
+            if nodes.keys() & other[0].keys() or parameters.keys() & other[1].keys():
+                nodes, parameters = other[0] | nodes, other[1] | parameters
+            else:
+                apart.append(other)
+        merged = [*apart, (nodes, parameters)]
+    return [(nodes, list(parameters)) for nodes, parameters in merged]
 
 
 def _shown(shape: Iterable[int], dtype: torch.dtype) -> str:

@@ -13,7 +13,7 @@ from dskc.compiler.dims import substitute
 from dskc.compiler.lower.inputs import classes
 from dskc.compiler.pipeline.edges import edges
 from dskc.compiler.plan import Plan
-from dskc.compiler.shrink import Small, one_process, shrink
+from dskc.compiler.shrink import Small, merged, one_process, shrink
 from dskc.dsl.source import Source
 from dskc.dsl.spec import Spec
 from dskc.runtime.initialize import initialize
@@ -107,3 +107,18 @@ def test_skips_early_losses_late_towers_and_sharing(stages: int) -> None:
     assert whole is not None
 
     compare(whole, cut(SKIPS, stages), spec)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_formats_under_autocast(name: str) -> None:
+    path = EXAMPLES / f"{name}.dsk"
+    asked = ("parallel.world_size=4", "parallel.pipeline_depth=4", "training.gradient_accumulation=8")
+    small = shrink(Source(path.name, path.read_text()), None, asked)
+    assert isinstance(small, Small)
+    checked = check(small.source, small.profile, merged(small.settings, ("precision.compute=bf16",)))
+    assert checked.spec is not None
+    assert checked.lowered is not None
+    plan = make_plan(checked.spec, checked.lowered)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        run(plan, of_stages(plan), inputs(plan, checked.spec))
