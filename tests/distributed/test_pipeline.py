@@ -158,7 +158,7 @@ def trained(depth: int, stages: int, schedule: Any, data: int = 1, shard: str = 
         updates.zero_grad()
         losses.append(totals.over_stages(loss, layout).item())
     found = running.objectives(**block(batch(9, 0, 2 * data), index, data))
-    after = {name: value.item() for name, value in found.items()}
+    after = {name: totals.over_stages(value, layout).item() for name, value in found.items()}
     weights = {name: whole(p) for name, p in named_parameters(parts)}
     mesh.stop()
     return {"losses": losses, "norms": norms, "gradients": first, "weights": weights, "after": after, "order": seen}
