@@ -37,7 +37,7 @@ def memory_of(plan: Plan, spec: Spec) -> tuple[StageMemory, ...]:
 def _rank(plan: Plan, spec: Spec, rank: int, known: Known) -> StageMemory:
     stages = [stage for stage in plan.stages if stage.rank == rank]
     ledger = Ledger(doing="start of the step")
-    low = spec.precision.compute if spec.precision.compute in ("bf16", "fp16") else "fp32"
+    low = {"bf16": "bf16", "fp16": "fp16", "fp8": "bf16"}.get(spec.precision.compute, "fp32")
     shares = plan.layout.data if plan.layout.shard != "none" else 1
     trained, largest = _stored(plan, [stage.body for stage in stages] or ["forward"], ledger)
     ledger.add("parameters", 4 * trained // shares)

@@ -66,7 +66,7 @@ def test_the_best_is_that_of_all_layouts_planned_one_by_one() -> None:
         seconds.append((predict(plan, spec).step.seconds, choice.key, choice))
     seconds.sort(key=lambda each: each[:2])
 
-    assert len(seconds) > 60
+    assert len(seconds) > 40
     assert [each.choice for each in best] == [choice for _, _, choice in seconds[:3]]
     assert [each.seconds for each in best] == pytest.approx([time for time, _, _ in seconds[:3]])
 
