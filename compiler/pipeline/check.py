@@ -28,9 +28,20 @@ def check_schedule(spec: Spec, layout: Layout) -> None:
     if layout.schedule == "zero_bubble" and layout.shard == "parameters":
         message = "`zero_bubble` computes gradients of parameters later, when ZeRO-3 has let the parameters go"
         _refuse(spec, "E0407", "parallel.schedule", message, "use `shard: gradients`, or `schedule: one_f_one_b`")
-    if spec.training.execution == "compiled":
-        message = "`training.execution: compiled` is not compiled yet for a pipeline"
-        _refuse(spec, "E0701", "training.execution", message, "use `execution: auto`: stages then run as they are")
+    for setting, asked in _whole_model(spec).items():
+        if asked:
+            message = f"`{setting}` is not compiled yet for a pipeline, where no rank has the whole model"
+            _refuse(spec, "E0701", setting, message, "remove it, or set `pipeline_depth` to 1")
+
+
+def _whole_model(spec: Spec) -> dict[str, bool]:
+    """Settings that need the model in one piece, and whether they are asked for."""
+    return {
+        "training.execution": spec.training.execution == "compiled",
+        "model.weights": spec.model.weights is not None,
+        "export.huggingface": spec.export.huggingface is not None,
+        "observe.sample": spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived",
+    }
 
 
 def check_copies(spec: Spec, layout: Layout, copies: Sequence[Sync], stages: Sequence[Stage]) -> None:

@@ -84,7 +84,9 @@ def test_every_parameter_is_on_a_stage_and_work_is_even(name: str, stages: int) 
             "tensor_model_parallel": 1, "shard": "none", "schedule": "one_f_one_b",
         }.items()
     ]  # fmt: skip
-    plan, _, sink = plan_of((EXAMPLES / f"{name}.dsk").read_text(), *layout, "training.gradient_accumulation=8")
+    plan, _, sink = plan_of(
+        (EXAMPLES / f"{name}.dsk").read_text(), *layout, "training.gradient_accumulation=8", "memory.checkpointing=off"
+    )
     assert plan is not None, list(sink)
     bodies = plan.bodies
     whole = {p.path for p in owned(bodies, (bodies["forward"],))}
@@ -167,3 +169,21 @@ def test_a_plan_with_stages_can_be_written() -> None:
     from dskc.compiler.serialize import plan_data
 
     assert json.dumps(plan_data(cut(SKIPS, 3)))
+
+
+@pytest.mark.parametrize(
+    ("code", "flags"),
+    [
+        ("E0404", ("training.gradient_accumulation=3",)),
+        ("E0404", ("training.gradient_accumulation=9", "parallel.schedule=zero_bubble()")),
+        ("E0407", ("parallel.data_parallel=2", "parallel.shard=parameters", "parallel.schedule=zero_bubble()")),
+        ("E0701", ("training.execution=compiled",)),
+    ],
+)
+def test_refused(code: str, flags: tuple[str, ...]) -> None:
+    asked = {"parallel.world_size": "8" if "parallel.data_parallel=2" in flags else "4", "parallel.pipeline_depth": "4"}
+    text = SKIPS.replace("gradient_accumulation: 24", "seed: 1") if any("accum" in flag for flag in flags) else SKIPS
+    plan, _, sink = plan_of(text, *(f"{k}={v}" for k, v in asked.items()), *flags)
+
+    assert plan is None
+    assert code in {found.code for found in sink}
