@@ -35,9 +35,10 @@ def _rows(plan: Plan, spec: Spec, rank: int) -> Iterator[Traffic]:
     followed = flow(plan)
     micro = spec.training.gradient_accumulation
     stages = [stage for stage in plan.stages if stage.rank == rank]
-    for body in [stage.body for stage in stages] or ["forward"]:
+    bodies = [stage.body for stage in stages] or ["forward"]
+    for body in bodies:
         yield from (each.times(micro) for each in computed(plan, followed, body))
     for stage in stages:
         yield from (each.times(micro) for each in crossed(plan, followed, stage))
     yield from synced(plan, spec, followed, rank)
-    yield from scalars(plan, spec)
+    yield from scalars(plan, bodies)

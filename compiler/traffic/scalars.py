@@ -1,19 +1,35 @@
-"""The single numbers of a step: the loss and the norm of the gradients."""
+"""The small sums of a step: the loss, the norm of the gradients, the loads of experts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ...dsl.spec import Spec
+from ..ops import OPS
 from ..plan import Plan
 from .model import Traffic, row
 
 
-def scalars(plan: Plan, _spec: Spec) -> Iterator[Traffic]:
-    """The loss over the data axis and over the stages, the square of the norm over all ranks."""
+def scalars(plan: Plan, bodies: Sequence[str]) -> Iterator[Traffic]:
+    """The loss over the data axis and over the stages, the square of the norm over all ranks, loads over the data axis.
+
+    `bodies` are those that a rank runs.
+    """
     layout = plan.layout
     if layout.data > 1:
         yield row("data", "all_reduce", "scalars", 4, layout.data)
+        for body in bodies:
+            yield from _loads(plan, body)
     if layout.pipeline > 1:
         yield row("pipeline", "all_reduce", "scalars", 4, layout.pipeline)
     yield row("world", "all_reduce", "scalars", 4, layout.world)
+
+
+def _loads(plan: Plan, body: str) -> Iterator[Traffic]:
+    """The tokens of each expert, fp32, that are added up after a step."""
+    for node in plan.nodes(body):
+        if node.op in OPS and OPS[node.op].after_step is not None:
+            experts = node.parameters[0].shape[0]
+            assert isinstance(experts, int)
+            yield row("data", "all_reduce", "scalars", experts * 4, plan.layout.data)
+        elif node.body is not None and node.op != "hold":
+            yield from (each.times(node.count) for each in _loads(plan, node.body))

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import RunError
 from .events import Call, Event, Record, Wait
+from .shapes import VIEWS, Shapes, view
 
 # Of each op of c10d: what it is, which argument is the group, which holds the whole value (see `events`).
 GROUPED = {
@@ -56,6 +57,7 @@ FUNCTIONAL = {
     "broadcast": ("broadcast", 2),
     "broadcast_": ("broadcast", 2),
 }
+_DEVICE, _NUMBER = torch.ops.prim.device.default, torch.ops.aten._local_scalar_dense.default
 NO_VALUE = {"wait_tensor"}
 ORIGIN = re.compile(r"# (\S+\.dsk:\d+)$")
 FSDP = "_fsdp_param_group.py"
@@ -76,6 +78,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._launch: int | None = None
         self._once = False
         self._labels: dict[int, tuple[Tensor, str]] = {}
+        self._shapes = Shapes()
 
     @property
     def record(self) -> Record:
@@ -86,15 +89,29 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Notes a collective and goes on."""
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+        if func is _DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device  # by far the most frequent
+        if func is _NUMBER and isinstance(args[0], FakeTensor):
             return _one(args[0].dtype)
+        if func in VIEWS and type(args[0]) is FakeTensor:
+            return view(func, args, kwargs or {})
+        key = self._shapes.key(func, args, kwargs or {})
+        known = self._shapes.of(key, args) if key is not None else None
+        if known is not None:
+            return known
         number = self._note(func, args) if "c10d" in func.namespace else None
         result = func(*args, **(kwargs or {}))
+        if key is not None:
+            self._shapes.learn(key, result)
         if number is not None and func.namespace == "c10d":
             work = Work.unbox(result[1] if isinstance(result, tuple) else result)
             if isinstance(work, FakeWork):
                 work.seq_id = number
         return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here; saying so to each call costs more than most of them
 
     def _note(self, func: Any, args: tuple[Any, ...]) -> int | None:
         name = func._opname

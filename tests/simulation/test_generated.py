@@ -13,6 +13,7 @@ from dskc.compiler.emit.program import program
 from dskc.compiler.traffic import traffic_of
 from dskc.dsl.source import Source
 from dskc.runtime.errors import RunError
+from dskc.runtime.simulation import recorder, shapes
 from dskc.runtime.simulation.events import Call, Record, packed, unpacked
 from dskc.runtime.simulation.forked import forked
 from dskc.runtime.simulation.match import match
@@ -42,6 +43,7 @@ LAYOUTS = {
     "gathered rows": ("clip", 2, ()),
     "experts": ("deepseek_small", 2, ()),
     "masked targets": ("bert", 2, ()),
+    "pipeline": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.pipeline_depth=2")),
 }  # fmt: skip
 
 
@@ -95,6 +97,14 @@ def test_the_axis_of_a_group_is_that_on_which_its_ranks_differ() -> None:
     assert axis_of((1, 3), axes) == "data"
     assert axis_of((3, 7), axes) == "pipeline"
     assert axis_of(tuple(range(8)), axes) == "world"
+
+
+def test_shapes_that_are_remembered_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, records = simulated("stdlib_gpt", 2, SMALL_GPT, tmp_path)
+    monkeypatch.setattr(shapes, "PURE", frozenset())
+    monkeypatch.setattr(recorder, "VIEWS", frozenset())
+
+    assert unpacked(forked(partial(_said, tmp_path, 0, 2))) == records[0]
 
 
 def test_ranks_in_processes_of_their_own_say_the_same(tmp_path: Path) -> None:
