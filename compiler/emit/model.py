@@ -145,9 +145,7 @@ def _model(names: Names, plan: Plan) -> Class:
             doc="The prediction, and what the objectives need of the way to it.",
         )
         methods.append(_only_prediction(body, predicted))
-    # FSDP2 lets go of parameters after each call that it knows; a call inside of `objectives` must not be one.
-    inside = "self.outputs" if extra else "self" if plan.layout.shard == "none" else "self.forward"
-    methods.append(_objectives(names, body, plan.objectives, outputs, inside))
+    methods.append(_objectives(names, body, plan.objectives, outputs))
     start = Function(
         ("def initialize(self, seed: int) -> None:",),
         "Sets the start values of all parameters.",
@@ -210,16 +208,14 @@ def _only_prediction(body: Body, value: Value) -> Function:
     )
 
 
-def _objectives(
-    names: Names, body: Body, objectives: Sequence[Objective], outputs: Sequence[Value], called: str
-) -> Function:
+def _objectives(names: Names, body: Body, objectives: Sequence[Objective], outputs: Sequence[Value]) -> Function:
     writer = _writer(names, _inputs(body))
     inputs = [node.name for node in _inputs(body, outputs[0])]
     inside = {node.name for node in needed(body.nodes, [outputs[0]]) if node.op != "input"}
     wanted = [o.value for o in objectives if o.kind != "exit"]
     rest = [n for n in needed(body.nodes, wanted) if n.name not in inside]
     writer.begin(rest, wanted, outputs)
-    call = f"{called}({', '.join(inputs)})"
+    call = f"{'self.outputs' if len(outputs) > 1 else 'self'}({', '.join(inputs)})"
     writer.lines.extend(assignment(f"{', '.join(writer.text[v] for v in outputs)} = ", call, 8))
     writer.run(rest, wanted)
     rows = objective_rows(writer, [(o, o.value) for o in objectives if o.kind != "exit"])

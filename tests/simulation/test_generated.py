@@ -42,8 +42,20 @@ LAYOUTS = {
     "batch norm": ("resnet50", 2, ()),
     "gathered rows": ("clip", 2, ()),
     "experts": ("deepseek_small", 2, ()),
+    "zero 3, several losses": ("deepseek_small", 2, ("parallel.shard=parameters",)),
     "masked targets": ("bert", 2, ()),
     "pipeline": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.pipeline_depth=2")),
+    "2 x 2 x 2, zero 1, interleaved": (
+        "stdlib_gpt", 8,
+        (*SMALL_GPT, *TENSOR, "parallel.pipeline_depth=2", "parallel.shard=optimizer",
+         "parallel.schedule=interleaved(2)", "memory.checkpointing=full"),
+    ),
+    "pipeline x zero 3": (
+        "stdlib_gpt", 4, (*SMALL_GPT, "parallel.pipeline_depth=2", "parallel.shard=parameters"),
+    ),
+    "zero bubble x data": (
+        "stdlib_gpt", 4, (*SMALL_GPT, "parallel.pipeline_depth=2", "parallel.schedule=zero_bubble(2)"),
+    ),
 }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ class Gpt(nn.Module):  # stdlib_gpt.dsk:15
 
     def objectives(self, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The loss that is minimised; its parts and the metrics follow by name."""
-        logits_BSV = self.forward(tokens)
+        logits_BSV = self(tokens)
         # stdlib_gpt.dsk:19
         cross_entropy = layers.split_cross_entropy(
             logits_BSV, targets, TENSOR, total=targets.numel() * DATA.size
