@@ -108,7 +108,9 @@ def search(
         found.reject(why, f"{_named(confirmation.choice)} needs {size(confirmation.memory)}")
     if slower:
         seconds, choice = slower[0]
-        found.reject("slower than those above", f"{_named(choice)} takes {duration(seconds)}", len(slower))
+        full = len(found.best) < top
+        why = "not planned in full: too many of the fastest do not fit" if full else "slower than those above"
+        found.reject(why, f"{_named(choice)}, about {duration(seconds)}", len(slower))
     found.looked += len(found.best)
     return found
 
