@@ -243,7 +243,7 @@ class _Checker:
         """What starts the gradients: 1 on every rank; on the data axis the loss is the sum over ranks."""
         if self.axis == "tensor":
             return [INVARIANT]
-        return {"loss": [PARTIAL], "metric": [PARTIAL, INVARIANT], "exit": [shard(0), INVARIANT]}[objective.kind]
+        return {"loss": [PARTIAL], "metric": [PARTIAL], "exit": [shard(0), INVARIANT]}[objective.kind]
 
 
 def _shape_faults(plan: Plan, body: str, node: Node) -> Iterator[str]:

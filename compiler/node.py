@@ -98,8 +98,9 @@ class Node:
       so that nodes here can share them.
     `placements` are the types of the outputs, per axis, and `moves` the collectives inside the op, by axis; both are
     filled by the sharding pass, after which shapes and sizes in `attrs` are those of one rank; `whole` has those of
-    `attrs` that were others before. That pass adds "masked" (targets of a loss may be ignored) and "ranks" (whose rows
-    a contrastive loss gathers).
+    `attrs` that were others before. That pass adds "counted" (of a loss whose targets may be ignored: the number of
+    its mask, see `masks`) or "masked" (the same where the batch alone does not tell how many count), and "ranks"
+    (whose rows a contrastive loss gathers).
     `recompute` are the parts of a call or repeat that backward computes again, in order.
     `bound` are the names that the spec gives several outputs, `(a, b) = split(...)`.
     `args` are the names of the tensor arguments that `inputs` fill, so that optional ones can be told apart.

@@ -10,6 +10,7 @@ import networkx as nx
 
 from ..dsl.diagnostics import Diagnostic
 from .layout import Layout
+from .masks import Counts
 from .node import Body, Node, Objective, Sync, Tensor, Value
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Plan:
     carries `output` of u into input k of v. Graph attribute "body" is the `Body` without its nodes' changes.
     `layout` is the mesh, `syncs` what keeps parameters in step (see `Sync`); the pipeline pass fills `stages`.
     `sizes` binds the symbolic sizes of this run (B, S); `targets` are the inputs that the prediction does not need.
+    `counts` are the masks of losses and metrics, which the sharding pass finds before it splits anything.
     `findings` is the advice of passes; an error is a `Refused`.
     """
 
@@ -60,6 +62,7 @@ class Plan:
     syncs: tuple[Sync, ...] = ()
     stages: tuple[Stage, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    counts: Counts = field(default_factory=Counts)
 
     @property
     def roots(self) -> tuple[str, ...]:

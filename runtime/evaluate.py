@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,54 +11,108 @@ from . import totals
 from .errors import RunError
 from .layout import Layout, Model, modules
 
+Batch = dict[str, Tensor]
+
 
 @torch.no_grad()
 def mean(
-    model: nn.Module, objectives: Callable[..., dict[str, Tensor]], batches: Iterable[dict[str, Tensor]]
+    model: nn.Module,
+    objectives: Callable[..., dict[str, Tensor]],
+    batches: Iterable[Batch],
+    counted: Tensor | None = None,
+    geometric: Sequence[str] = (),
 ) -> dict[str, float]:
     """The mean of each objective over all samples, each counted once; `model` is in evaluation mode meanwhile.
 
-    Each objective is a mean over its batch. Read from the device once, at the end.
+    Each objective is a mean over its batch; of those in `geometric`, such as a perplexity, the mean is the geometric
+    one. `counted` is what function `counted` gives: each target that counts has the same weight then, wherever it is.
+    Read from the device once, at the end.
     """
-    sums, samples = _sums(model, objectives, ((len(next(iter(batch.values()))), batch) for batch in batches))
-    return {name: value.item() / samples for name, value in sums.items()}
+    found = _values(model, objectives, ((_size(batch), batch) for batch in batches), counted, 1)
+    return _means(*found, geometric)
 
 
 @torch.no_grad()
 def mean_over_ranks(
     model: Model,
     objectives: Callable[..., dict[str, Tensor]],
-    batches: Iterable[tuple[int, dict[str, Tensor]]],
+    batches: Iterable[tuple[int, Batch]],
     layout: Layout,
+    counted: Tensor | None = None,
+    geometric: Sequence[str] = (),
 ) -> dict[str, float]:
     """`mean` on many ranks, as all of them are told: `batches` are those of `in_blocks`.
 
     Each objective is this rank's share of the mean over a batch of all ranks: over the data axis the shares add up to
     it. Stages of a pipeline that do not have an objective give zero for it.
     """
-    sums, samples = _sums(model, objectives, batches)
-    total = totals.over_stages(torch.stack(list(sums.values())), layout)
-    return dict(zip(sums, (total / samples).tolist(), strict=True))
+    names, sizes, values = _values(model, objectives, batches, counted, layout.mesh.axis("data").size)
+    return _means(names, sizes, totals.over_stages(values, layout), geometric)
 
 
-def _sums(
-    model: Model, objectives: Callable[..., dict[str, Tensor]], batches: Iterable[tuple[int, dict[str, Tensor]]]
-) -> tuple[dict[str, Tensor], int]:
-    """Sums of objectives times samples, in float64, and the samples."""
+@torch.no_grad()
+def counted(counts: Callable[..., Tensor], batches: Iterable[Batch]) -> Tensor:
+    """How many targets count per sample of all batches, for each number that `counts` gives for one batch."""
+    return _per_sample(*_counts(counts, ((_size(batch), batch) for batch in batches), 1))
+
+
+@torch.no_grad()
+def counted_over_ranks(counts: Callable[..., Tensor], batches: Iterable[tuple[int, Batch]], layout: Layout) -> Tensor:
+    """`counted` on many ranks, as all of them are told."""
+    total, samples = _counts(counts, batches, layout.mesh.axis("data").size)
+    return _per_sample(totals.over_data(total, layout), samples)
+
+
+def _counts(counts: Callable[..., Tensor], batches: Iterable[tuple[int, Batch]], ranks: int) -> tuple[Tensor, int]:
+    """This rank's part of the counts, in float64, and the samples; a sample that several ranks have counts once."""
+    total, samples = torch.zeros(()), 0
+    for size, batch in batches:
+        total = total + counts(**batch).double() * (size / (_size(batch) * ranks))
+        samples += size
+    return total, samples
+
+
+def _per_sample(total: Tensor, samples: int) -> Tensor:
+    if not samples:
+        raise RunError("there are no validation samples to evaluate on")
+    return (total / samples).float()
+
+
+def _values(
+    model: Model,
+    objectives: Callable[..., dict[str, Tensor]],
+    batches: Iterable[tuple[int, Batch]],
+    counted: Tensor | None,
+    ranks: int,
+) -> tuple[list[str], list[int], Tensor]:
+    """Names of the objectives, the samples of each batch, and the values [batch, objective] in float64."""
     parts = modules(model)
     training = [part.training for part in parts]
-    sums: dict[str, Tensor] = {}
-    samples = 0
+    names: list[str] = []
+    sizes, rows = [], []
     try:
         for part in parts:
             part.eval()
         for size, batch in batches:
-            for name, value in objectives(**batch).items():
-                sums[name] = sums.get(name, 0.0) + value.double() * size
-            samples += size
+            known = {} if counted is None else {"counted": counted * (_size(batch) * ranks)}
+            found = objectives(**batch, **known)
+            names = list(found)
+            sizes.append(size)
+            rows.append(torch.stack([value.double() for value in found.values()]))
     finally:
         for part, mode in zip(parts, training, strict=True):
             part.train(mode)
-    if not samples:
+    if not rows:
         raise RunError("there are no validation samples to evaluate on")
-    return sums, samples
+    return names, sizes, torch.stack(rows)
+
+
+def _means(names: Sequence[str], sizes: Sequence[int], values: Tensor, geometric: Sequence[str]) -> dict[str, float]:
+    chosen = torch.tensor([name in geometric for name in names], device=values.device)
+    weights = torch.tensor(sizes, dtype=values.dtype, device=values.device).unsqueeze(-1)
+    means = (torch.where(chosen, values.log(), values) * weights).sum(0) / sum(sizes)
+    return dict(zip(names, torch.where(chosen, means.exp(), means).tolist(), strict=True))
+
+
+def _size(batch: Batch) -> int:
+    return len(next(iter(batch.values())))

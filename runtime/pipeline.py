@@ -138,8 +138,10 @@ class Pipeline:
             several: list[Any] = list(self._stages)
             self._schedule = SEVERAL[schedule](several, micro_batches, _own_loss, scale_grads=False)
 
-    def step(self, batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    def step(self, batches: Sequence[Mapping[str, Tensor]], **common: Tensor) -> Tensor:
         """Forward and backward of the micro-batches of a step; this rank's share of its loss.
+
+        `common` are further fields, with one dimension or more, which are the same for every micro-batch.
 
         The share is the loss where the last stage is, and 0 elsewhere: see `totals.over_stages`. Afterwards every
         parameter has its gradient, from all micro-batches and all stages that hold it; the data axis is left to the
@@ -150,6 +152,8 @@ class Pipeline:
         fields: dict[str, Any] = {
             name: torch.cat([batch[name] for batch in batches]) for name in batches[0] if name in self._inputs
         }
+        known = {name: value for name, value in common.items() if name in self._inputs}
+        fields |= {name: torch.cat([value] * len(batches)) for name, value in known.items()}
         losses: list[Tensor] = []
         target = torch.zeros(self._micro_batches, device=self._place) if self._last else None
         self._schedule.step(target=target, losses=losses, return_outputs=False, **fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -12,18 +12,19 @@ from .layout import Layout
 
 
 @torch.no_grad()
-def counted(targets: Iterable[Tensor], layout: Layout, ignore: int = -100) -> Tensor:
-    """How many targets of a step count, over its micro-batches and the data axis: a float scalar, at least 1.
+def counted(
+    counts: Callable[..., Tensor], batches: Sequence[Mapping[str, Tensor]], layout: Layout | None = None
+) -> Tensor:
+    """How many targets of a micro-batch of all data ranks count, on average over the `batches` of a step; at least 1.
 
-    `targets` are those of all micro-batches of this rank. The losses of the step are divided by it, so that each
-    target has the same weight wherever it is; a step without any has loss 0.
+    `counts` gives the numbers of one batch, for each of the model's masks; `batches` are all micro-batches of this
+    rank. A loss of a micro-batch is divided by it. The mean of the losses of all micro-batches is then the sum over all
+    targets of the step by their number, as if they were one batch; a step without any has loss 0.
     """
-    counts = [(each != ignore).sum() for each in targets]
-    total = torch.stack(counts).sum()
-    axis = layout.mesh.axis("data")
-    if axis.size > 1:
-        dist.all_reduce(total, group=axis.group)
-    return total.clamp(min=1).float()
+    total = torch.stack([counts(**batch) for batch in batches]).sum(0)
+    if layout is not None:
+        total = over_data(total, layout)
+    return total.clamp(min=1).float() / len(batches)
 
 
 @torch.no_grad()

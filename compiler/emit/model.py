@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..lower.inputs import prediction, targets
 from ..node import Body, Node, Objective, Value
 from ..plan import Plan
+from .counts import COUNTED, counting, counts_function
 from .externs import ExternFile, extern_imports
 from .layout import assignment, bracketed, commented, fits
 from .modules import block_class, constructor, give_back, signature
@@ -64,6 +65,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     names.used.update(["LAYOUT"] if plan.layout.world > 1 else [])
     classes = [block_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
+    functions = counts_function(names, plan)
     count = sum(scalars(each, plan.layout.tensor) for each in parameters)
     title = (
         f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
@@ -74,6 +76,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
         imports(names, runtime, externs),
         tuple(tables(parameters)),
         tuple(classes),
+        functions,
     )
 
 
@@ -220,9 +223,8 @@ def _objectives(names: Names, body: Body, objectives: Sequence[Objective], outpu
     writer.run(rest, wanted)
     rows = objective_rows(writer, [(o, o.value) for o in objectives if o.kind != "exit"])
     writer.lines.extend(bracketed("return {", rows, "}", 8))
-    header = bracketed(
-        "def objectives(", ["self", *(f"{n.name}: Tensor" for n in _inputs(body))], ") -> dict[str, Tensor]:", 4
-    )
+    given = [f"{n.name}: Tensor" for n in _inputs(body)] + ([COUNTED] if counting(body) else [])
+    header = bracketed("def objectives(", ["self", *given], ") -> dict[str, Tensor]:", 4)
     doc = "The loss that is minimised; its parts and the metrics follow by name."
     return Function(tuple(header), doc, tuple(writer.lines))
 

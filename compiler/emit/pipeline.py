@@ -8,6 +8,7 @@ from ..pipeline.edges import Crossing, edges
 from ..pipeline.schedule import is_v
 from ..plan import Plan
 from .layout import bracketed, commented, fits
+from .step import batches, counted
 from .text import literal, place, quoted
 
 DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16", "int64": "torch.int64", "bool": "torch.bool"}
@@ -102,10 +103,7 @@ def build(spec: Spec, layout: Layout) -> tuple[str, ...]:
     )
 
 
-def compute(layout: Layout) -> tuple[str, ...]:
+def compute(layout: Layout, counts: bool) -> tuple[str, ...]:
     """Forward and backward of all micro-batches."""
-    size = f"MICRO_BATCH{' * DATA.size' if layout.data > 1 else ''}"
-    batch = f"training.batch(position.samples + part * {size}, MICRO_BATCH{', DATA' if layout.data > 1 else ''})"
-    made = f"batches = [{batch} for part in range(ACCUMULATION)]"
-    lines = [made] if fits(made, 12) else ["batches = [", f"    {batch}", "    for part in range(ACCUMULATION)", "]"]
-    return (*lines, f"position.samples += {size} * ACCUMULATION", "loss = running.step(batches)", "gradients.finish()")
+    lines = [*batches(layout), *(counted("batches", layout) if counts else ())]
+    return (*lines, f"loss = running.step(batches{', counted=counted' if counts else ''})", "gradients.finish()")

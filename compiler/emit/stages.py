@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..node import Body, Node
 from ..plan import Plan, Stage
+from .counts import COUNTED, counting, counts_function
 from .externs import ExternFile
 from .layout import assignment, bracketed, commented
 from .model import TAKEN, bodies_of, imports, millions, objective_rows, scalars, tables
@@ -27,6 +28,7 @@ def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exte
     names.classes = _classes(plan, blocks)
     classes = [block_class(names, every[name]) for name in blocks]
     classes += [_stage_class(names, plan, name) for name in own]
+    functions = counts_function(names, plan)
     parameters = list(owned(every, (every["forward"],)))
     count = millions(sum(scalars(each, plan.layout.tensor) for each in parameters))
     title = f"Model `{comment(plan.name)}`, {count} parameters, in {len(plan.stages)} stages."
@@ -40,6 +42,7 @@ def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exte
         groups,
         tuple(tables(parameters)),
         tuple(classes),
+        functions,
         tuple(listed),
     )
 
@@ -136,7 +139,7 @@ def _forward(names: Names, plan: Plan, body: Body, stage: Stage) -> Function:
     for number, node in enumerate(inputs):
         received = number < len(stage.receives)
         writer.bind((node.name, 0), input_name(writer, names, node) if received else node.name)
-    given = [f"{writer.text[node.name, 0]}: Tensor" for node in inputs]
+    given = [f"{writer.text[node.name, 0]}: Tensor" for node in inputs] + ([COUNTED] if counting(body) else [])
     writer.run(body.nodes, body.results)
     if stage.index < len(plan.stages) - 1:
         give_back(writer, body.results)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ...dsl.spec import Spec
 from ..layout import Layout
-from .layout import bracketed, indented
+from .layout import bracketed, fits, indented
 
 ONE: Final = (
     "python train.py                      # goes on from the newest checkpoint of the run folder",
@@ -56,21 +56,45 @@ def build(layout: Layout, model: str) -> tuple[str, ...]:
     )
 
 
-def compute(spec: Spec, layout: Layout) -> tuple[str, ...]:
-    """Forward and backward of all micro-batches."""
+def compute(spec: Spec, layout: Layout, counts: bool) -> tuple[str, ...]:
+    """Forward and backward of all micro-batches; with `counts` the counted targets of all of them are known before."""
     several = spec.training.gradient_accumulation > 1
     part = "share" if layout.data > 1 else "part"
-    lines = [*_batch(layout)]
+    loss = f'objectives(**batch{", counted=counted" if counts else ""})["loss"]'
+    lines = [] if several and counts else _batch(layout)
+    if counts and not several:
+        lines += counted("[batch]", layout)
     if layout.world > 1:
         lines.append(f"gradients.micro_batch(last={'part == ACCUMULATION - 1' if several else 'True'})")
     if several:
-        lines += precise(spec, [f'{part} = objectives(**batch)["loss"] / ACCUMULATION'])
+        lines += precise(spec, [f"{part} = {loss} / ACCUMULATION"])
         lines += [f"{part}.backward()", f"loss += {part}.detach()"]
-        count = "part" if layout.world > 1 else "_"
-        lines = ["loss = torch.zeros((), device=place)", f"for {count} in range(ACCUMULATION):", *indented(lines)]
+        lines = ["loss = torch.zeros((), device=place)", _loop(layout, counts), *indented(lines)]
+        lines = [*batches(layout), *counted("batches", layout), *lines] if counts else lines
     else:
-        lines += [*precise(spec, ['loss = objectives(**batch)["loss"]']), "loss.backward()"]
+        lines += [*precise(spec, [f"loss = {loss}"]), "loss.backward()"]
     return (*lines, "gradients.finish()") if layout.world > 1 else tuple(lines)
+
+
+def _loop(layout: Layout, counts: bool) -> str:
+    """Over the micro-batches; where targets are counted these are there already."""
+    if counts:
+        return "for part, batch in enumerate(batches):" if layout.world > 1 else "for batch in batches:"
+    return f"for {'part' if layout.world > 1 else '_'} in range(ACCUMULATION):"
+
+
+def batches(layout: Layout) -> list[str]:
+    """All micro-batches of a step."""
+    size = f"MICRO_BATCH{' * DATA.size' if layout.data > 1 else ''}"
+    batch = f"training.batch(position.samples + part * {size}, MICRO_BATCH{', DATA' if layout.data > 1 else ''})"
+    made = f"batches = [{batch} for part in range(ACCUMULATION)]"
+    lines = [made] if fits(made, 12) else ["batches = [", f"    {batch}", "    for part in range(ACCUMULATION)", "]"]
+    return [*lines, f"position.samples += {size} * ACCUMULATION"]
+
+
+def counted(given: str, layout: Layout) -> list[str]:
+    """How many targets of these batches count."""
+    return [f"counted = totals.counted(counts, {given}{', LAYOUT' if layout.data > 1 else ''})"]
 
 
 def finite(layout: Layout) -> tuple[str, ...]:

@@ -17,11 +17,12 @@ from ..node import Body
 from ..plan import Plan
 from . import pipeline, step
 from .constants import Constants, Length
+from .counts import perplexities
 from .data import DataText, data_text
 from .huggingface import Checkpoint, constant
 from .layout import bracketed
 from .model import bodies_of, class_names, millions, predicted_value, scalars
-from .text import comment, quoted
+from .text import comment, literal, quoted
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
 
@@ -57,13 +58,14 @@ def train_view(
     record = _record(spec, plan, constants, length, steps, data)
     sample = _sample(spec, plan, forward, constants) if not plan.stages else ()
     validates = spec.data.validation > 0
-    validation = _validation(spec, constants, layout) if validates else ()
+    counts = bool(plan.counts.masks)
+    validation = _validation(spec, plan, constants, counts) if validates else ()
     functions = after_steps(bodies)
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
     modules |= {"initialize"} if layout.world > 1 else set()
     modules |= {"agree"} if layout.world > 1 and timed else set()
-    modules |= {"totals"} if layout.data > 1 or plan.stages else set()
+    modules |= {"totals"} if layout.data > 1 or plan.stages or counts else set()
     modules |= {"pipeline"} if plan.stages else set()
     loading, writing = _interchange(spec, interchange, constants, data, layout)
     modules |= {"huggingface"} if interchange else set()
@@ -73,7 +75,7 @@ def train_view(
         usage=step.usage(layout),
         model="list[nn.Module]" if plan.stages else model,
         doc=data.doc,
-        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates, layout),
+        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates, layout, counts),
         constants=tuple(constants.lines()),
         data=data.lines,
         data_type=data.type,
@@ -85,7 +87,7 @@ def train_view(
         setup=step.setup(spec, layout),
         build=(*(pipeline.build(spec, layout) if plan.stages else step.build(layout, model)), *loading),
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}", bool(plan.stages)),
-        compute=pipeline.compute(layout) if plan.stages else step.compute(spec, layout),
+        compute=pipeline.compute(layout, counts) if plan.stages else step.compute(spec, layout, counts),
         finite=step.finite(layout),
         norm=norm,
         after_step=_after_step(functions, layout),
@@ -105,13 +107,14 @@ def train_view(
 
 def _imports(
     spec: Spec, runtime: str, modules: set[str], model: str, parameters: list[Owned],
-    length: Length, timed: bool, validates: bool, layout: Layout,
+    length: Length, timed: bool, validates: bool, layout: Layout, counts: bool,
 ) -> tuple[tuple[str, ...], ...]:  # fmt: skip
     limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
     standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
     standard += ["time"] if timed else []
     names = [model] if layout.pipeline == 1 else ["INITIAL", "STAGES"]
     names = names if decaying(parameters) is None else ["DECAYING", *names]
+    names += ["counts"] if counts else []
     ours = bracketed(f"from {runtime} import ", [", ".join(sorted(modules))], "")
     if len(ours) > 1 or len(ours[0]) > 100:
         ours = [f"from {runtime} import (", *(f"    {name}," for name in sorted(modules)), ")"]
@@ -202,9 +205,9 @@ def _evaluate_when(spec: Spec, length: Length) -> str:
     return f"position.step % {interval} == 0 or position.step == last"
 
 
-def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, ...]:
+def _validation(spec: Spec, plan: Plan, constants: Constants, counts: bool) -> tuple[str, ...]:
     """The body of `validate`."""
-    every = spec.training.evaluate
+    every, layout = spec.training.evaluate, plan.layout
     one = layout.data == 1 and layout.pipeline == 1
     axis = "DATA" if layout.data > 1 else 'MESH.axis("data")'
     batches = "validation.in_order(MICRO_BATCH)" if one else f"validation.in_blocks(MICRO_BATCH, {axis})"
@@ -215,9 +218,13 @@ def _validation(spec: Spec, constants: Constants, layout: Layout) -> tuple[str, 
     arguments = ["model", "model.objectives"] if layout.pipeline == 1 else ["running.stages", "running.objectives"]
     mean = "mean" if one else "mean_over_ranks"
     arguments += [batches] if one else [batches, "LAYOUT"]
+    arguments += ["counted"] if counts else []
+    arguments += [f"geometric={literal(names)}"] if (names := perplexities(plan)) else []
+    before = ["counts", batches] if one else ["counts", batches, "LAYOUT"]
+    counted = bracketed(f"counted = evaluate.counted{'' if one else '_over_ranks'}(", before, ")", 4) if counts else []
     bf16 = spec.precision.compute == "bf16" and layout.pipeline == 1
     lines = bracketed(f"return evaluate.{mean}(", arguments, ")", 8 if bf16 else 4)
-    return tuple(lines) if layout.pipeline > 1 else step.precise(spec, lines, "validation.device.type")
+    return *counted, *(lines if layout.pipeline > 1 else step.precise(spec, lines, "validation.device.type"))
 
 
 def _checkpoint_when(spec: Spec, length: Length, layout: Layout) -> tuple[str, bool]:

@@ -24,13 +24,14 @@ class Class:
 
 @dataclass(frozen=True)
 class ModelView:
-    """`model.py`; `stages` are the lines that list the parts of a pipeline."""
+    """`model.py`; `functions` stand below the classes, `stages` are the lines that list the parts of a pipeline."""
 
     title: str
     legend: tuple[str, ...]
     imports: tuple[tuple[str, ...], ...]
     tables: tuple[str, ...]
     classes: tuple[Class, ...]
+    functions: tuple[Function, ...] = ()
     stages: tuple[str, ...] = ()
 
 

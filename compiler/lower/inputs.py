@@ -134,7 +134,7 @@ def prediction(body: Body, first: Objective) -> Value:
         if not node.inputs:
             return value
         value = node.inputs[0]
-        if node.op not in OPS or OPS[node.op].category == "loss":
+        if node.op != "collective" and (node.op not in OPS or OPS[node.op].category == "loss"):
             return value
 
 

@@ -14,7 +14,7 @@ from .values import POISON, Meaning, Ref
 
 VARIABLES_TAKEN = frozenset(
     {"self", "torch", "F", "nn", "layers", "range", "len", "int", "float", "bool", "tuple", "dict", "list", "super"}
-    | {"Tensor", "sum", "min", "max", "print", "zip", "enumerate"}
+    | {"Tensor", "counted", "sum", "min", "max", "print", "zip", "enumerate"}
 )
 """Names that generated code uses itself."""
 

@@ -53,7 +53,9 @@ def class_call(name: str, node: Node, args: Mapping[str, str], options: str) -> 
 
 
 def _total(node: Node, targets: str) -> str:
-    """How many targets of all ranks count: where some are ignored, the ranks tell each other."""
+    """How many targets of all ranks count: known from the batch, or the ranks tell each other, where some may not."""
+    if "counted" in node.attrs:
+        return f", total={total_of(node)}"
     axes = partial_result(node)
     if not axes:
         return ""
@@ -62,10 +64,15 @@ def _total(node: Node, targets: str) -> str:
     return f", total={operand(targets)}.numel()" + "".join(f" * {axis}.size" for axis in axes)
 
 
+def total_of(node: Node) -> str:
+    """The counted targets that a program passes in, for the mask of this node."""
+    return f"counted[{node.attrs['counted']}]"
+
+
 def class_sharding(node: Node, inputs: Sequence[Tensor], numbers: int) -> Sharding:
     """Rows of logits: a share of the mean; or the classes: ranks gather `numbers` for each row.
 
-    The attribute "masked", which the sharding pass sets, says that targets may be ignored.
+    The sharding pass sets "counted" where targets may be ignored and the program knows how many are not, else "masked".
     """
     counts = (Move("all_reduce", "targets", 1),) if node.attrs.get("masked") else ()
     samples = (Row((shard(i), shard(i)), (), (PARTIAL,), counts) for i in range(len(inputs[1].shape)))

@@ -10,7 +10,7 @@ from ..node import Node, Tensor
 from ..placement import INVARIANT, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, ShapeError
 from .common import keywords, whole
-from .losses import IGNORE, check_classes, class_call, class_row, class_sharding, ignoring
+from .losses import IGNORE, check_classes, class_call, class_row, class_sharding, ignoring, total_of
 from .sharding import moving, whole_operands
 
 
@@ -29,7 +29,8 @@ def _emit_accuracy(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str]
 
 def _emit_perplexity(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
     given = ", ".join((args["logits"], args["targets"], *moving(node, "classes"), *moving(node, "samples")))
-    return f"layers.{'split_' if moving(node, 'classes') else ''}perplexity({given}{ignoring(node)})"
+    total = f", total={total_of(node)}" if "counted" in node.attrs else ""
+    return f"layers.{'split_' if moving(node, 'classes') else ''}perplexity({given}{ignoring(node)}{total})"
 
 
 def _accuracy_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
@@ -43,8 +44,8 @@ def _top_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
 
 
 def _perplexity_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
-    """It is no sum of shares: ranks with other samples add up their losses and their number."""
-    moves = (Move("all_reduce", "samples", 2),)
+    """It is no sum of shares: ranks with other samples add up their losses and, unless it is known, their number."""
+    moves = (Move("all_reduce", "samples", 1 if "counted" in node.attrs else 2),)
     own = (Row((shard(i), shard(i)), (), (INVARIANT,), moves) for i in range(len(inputs[1].shape)))
     return Sharding(*whole_operands(inputs), rows=(class_row(inputs, 2), *own))
 

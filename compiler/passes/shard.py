@@ -19,7 +19,7 @@ from ..sharding.ties import owned_sites
 def shard(plan: Plan, spec: Spec) -> Plan:
     """Places every value on the axes of more than one rank, at the least cost; sizes are those of one rank then."""
     layout = plan.layout
-    plan = with_masks(plan) if layout.data * layout.tensor > 1 else plan
+    plan = with_masks(plan)
     axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data))
     refuse_torn_sequence(plan, spec)
     for axis, size in axes:

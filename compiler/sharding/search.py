@@ -355,12 +355,12 @@ class _Builder:
     def _asked(self, objective: Objective) -> list[Code]:
         """Types that an objective may end in.
 
-        A loss and a metric are one number on the tensor axis. On the data axis a loss is a sum over ranks, and a metric
-        one or the same everywhere; an exit has each rank's samples.
+        A loss and a metric are one number on the tensor axis, and on the data axis a sum over ranks, which is what an
+        evaluation takes; an exit has each rank's samples.
         """
         if self.search.axis == "tensor":
             return ["I"]
-        return {"loss": ["P"], "metric": ["P", "I"], "exit": ["S0", "I"]}[objective.kind]
+        return {"loss": ["P"], "metric": ["P"], "exit": ["S0", "I"]}[objective.kind]
 
     def _value(self, value: Value, uses: list[Name]) -> Conversions:
         made = ("made", *value)

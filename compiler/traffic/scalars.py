@@ -1,4 +1,4 @@
-"""The small sums of a step: the loss, the norm of the gradients, the loads of experts."""
+"""The small sums of a step: counts of targets, the loss, the norm of the gradients, the loads of experts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from .model import Traffic, row
 
 
 def scalars(plan: Plan, bodies: Sequence[str]) -> Iterator[Traffic]:
-    """The loss over the data axis and over the stages, the square of the norm over all ranks, loads over the data axis.
+    """Counts of targets (int64), the loss and loads over the data axis, the loss over stages, the norm over all ranks.
 
     `bodies` are those that a rank runs.
     """
     layout = plan.layout
     if layout.data > 1:
+        counts = 8 * len(plan.counts.masks)
+        yield from (row("data", "all_reduce", "scalars", counts, layout.data),) if counts else ()
         yield row("data", "all_reduce", "scalars", 4, layout.data)
         for body in bodies:
             yield from _loads(plan, body)

@@ -42,22 +42,30 @@ def split_accuracy(
 
 
 @torch.no_grad()
-def perplexity(logits: Tensor, targets: Tensor, *samples: Axis, ignore: int = -100) -> Tensor:
-    """e to the power of the mean cross entropy; `samples` are axes whose ranks have other samples."""
-    count = counted(targets, ignore=ignore)
-    return _perplexity(cross_entropy(logits, targets, ignore, total=torch.ones_like(count)), count, samples)
+def perplexity(
+    logits: Tensor, targets: Tensor, *samples: Axis, ignore: int = -100, total: Tensor | None = None
+) -> Tensor:
+    """e to the power of the mean cross entropy; `samples` are axes whose ranks have other samples.
+
+    `total` is the number of counted targets that the mean is taken over, unless it is that of these samples.
+    """
+    losses = cross_entropy(logits, targets, ignore, total=1)
+    return _perplexity(losses, counted(targets, ignore=ignore), samples, total)
 
 
 @torch.no_grad()
-def split_perplexity(logits: Tensor, targets: Tensor, axis: Axis, *samples: Axis, ignore: int = -100) -> Tensor:
+def split_perplexity(
+    logits: Tensor, targets: Tensor, axis: Axis, *samples: Axis, ignore: int = -100, total: Tensor | None = None
+) -> Tensor:
     """`perplexity` where each rank of `axis` has its block of the classes."""
-    count = counted(targets, ignore=ignore)
-    losses = split_cross_entropy(logits, targets, axis, ignore, total=torch.ones_like(count))
-    return _perplexity(losses, count, samples)
+    losses = split_cross_entropy(logits, targets, axis, ignore, total=1)
+    return _perplexity(losses, counted(targets, ignore=ignore), samples, total)
 
 
-def _perplexity(losses: Tensor, count: Tensor, samples: tuple[Axis, ...]) -> Tensor:
-    """Of the sum of losses and their number, added up over axes."""
+def _perplexity(losses: Tensor, count: Tensor, samples: tuple[Axis, ...], total: Tensor | None) -> Tensor:
+    """Of the sum of losses, added up over axes, and of their number, unless the total is known."""
+    if total is not None:
+        return (_over(losses, samples) / total).exp()
     sums = _over(torch.stack((losses, count)), samples)
     return (sums[0] / sums[1]).exp()
 

@@ -68,6 +68,11 @@ class Net(nn.Module):
         initialize(self, INITIAL, seed)
 
 
+def counts(tokens: Tensor, targets: Tensor) -> Tensor:
+    """How many targets of a batch count."""
+    return (targets != -100).sum()
+
+
 def batch(samples: int, seed: int = 5) -> dict[str, Tensor]:
     """Tokens and targets, a third of which do not count."""
     generator = torch.Generator().manual_seed(seed)

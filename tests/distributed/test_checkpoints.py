@@ -17,7 +17,7 @@ from dskc.runtime.layout import Layout
 from dskc.runtime.mesh import Mesh
 
 from . import ranks
-from .models import CPU, SPLIT, SUMMED, Net
+from .models import CPU, SPLIT, SUMMED, Net, counts
 from .test_data_parallel import built, data
 
 Sizes = tuple[int, int, str]  # ranks of the data and of the tensor axis, and what is sharded
@@ -43,7 +43,7 @@ class Run:
         losses = []
         for step in steps:
             part = data(step, 0, self.mesh.axis("data").index, self.data)
-            counted = totals.counted([part["targets"]], self.layout)
+            counted = totals.counted(counts, [part], self.layout)
             self.gradients.micro_batch(last=True)
             loss = self.model.objectives(**part, counted=counted)["loss"]
             loss.backward()

@@ -15,7 +15,7 @@ from dskc.runtime.replicated import Replicated
 from dskc.runtime.sharded import Sharded
 
 from . import ranks
-from .models import CPU, INITIAL, SPLIT, SUMMED, Net, batch
+from .models import CPU, INITIAL, SPLIT, SUMMED, Net, batch, counts
 
 STEPS, PARTS, SAMPLES = 3, 2, 8  # of each step: micro-batches, and samples of one over all ranks
 CLIP = 0.3
@@ -59,11 +59,11 @@ def trained(data_size: int, tensor: int, shard: str, compiled: bool = False) -> 
     losses, norms, first = [], [], {}
     for step in range(STEPS):
         parts = [data(step, part, mesh.axis("data").index, data_size) for part in range(PARTS)]
-        counted = totals.counted((part["targets"] for part in parts), layout)
+        counted = totals.counted(counts, parts, layout)
         loss = torch.zeros(())
         for number, part in enumerate(parts):
             gradients.micro_batch(last=number == PARTS - 1)
-            share = objectives(**part, counted=counted)["loss"]
+            share = objectives(**part, counted=counted)["loss"] / PARTS
             share.backward()
             loss += share.detach()
         gradients.finish()

@@ -41,6 +41,21 @@ def test_evaluation_counts_every_sample_once() -> None:
     assert model.training
 
 
+def test_evaluation_weighs_each_target_that_counts() -> None:
+    losses = torch.tensor([1.0, 2.0, 4.0, 0.5, 3.0])
+    kept = torch.tensor([True, True, True, False, True])
+    batches = [{"x": losses[:2], "kept": kept[:2]}, {"x": losses[2:], "kept": kept[2:]}]
+
+    def objectives(x: torch.Tensor, kept: torch.Tensor, counted: torch.Tensor) -> dict[str, torch.Tensor]:
+        loss = (x * kept).sum() / counted[0]
+        return {"loss": loss + x.mean(), "perplexity": loss.exp()}
+
+    counted = evaluate.counted(lambda x, kept: kept.sum().reshape(1), batches)
+    found = evaluate.mean(nn.Dropout(), objectives, batches, counted, geometric=("perplexity",))
+    wanted = losses[kept].mean()
+    assert found == pytest.approx({"loss": (wanted + losses.mean()).item(), "perplexity": wanted.exp().item()})
+
+
 def test_evaluation_is_without_dropout_and_gradients() -> None:
     model = nn.Dropout(0.5)
     seen = []

@@ -21,7 +21,8 @@ from dskc.runtime.simulation.program import trained
 from dskc.runtime.simulation.run import run
 from dskc.runtime.simulation.traffic import axis_of, moved
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = (ROOT / "examples", ROOT / "tests" / "specs")
 SMALL_GPT = ("model.dim=32", "model.depth=4", "data.sequence=16", "training.micro_batch_size=2")
 TENSOR = ("parallel.tensor_model_parallel=2", "parallel.sequence_parallel=true")
 
@@ -43,7 +44,9 @@ LAYOUTS = {
     "gathered rows": ("clip", 2, ()),
     "experts": ("deepseek_small", 2, ()),
     "zero 3, several losses": ("deepseek_small", 2, ("parallel.shard=parameters",)),
-    "masked targets": ("bert", 2, ()),
+    "no pairs": ("bert", 2, ()),
+    "masked targets": ("masked", 2, ()),
+    "masked targets of stages": ("masked", 4, ("parallel.pipeline_depth=2",)),
     "pipeline": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.pipeline_depth=2")),
     "2 x 2 x 2, zero 1, interleaved": (
         "stdlib_gpt", 8,
@@ -61,7 +64,7 @@ LAYOUTS = {
 
 def simulated(name: str, ranks: int, settings: tuple[str, ...], folder: Path) -> tuple[list[str], dict[int, Record]]:
     """Where records differ from the prediction, and the records."""
-    path = EXAMPLES / f"{name}.dsk"
+    (path,) = [place / f"{name}.dsk" for place in SPECS if (place / f"{name}.dsk").exists()]
     overrides = (f"parallel.world_size={ranks}", *settings)
     checked = check(Source(str(path), path.read_text("utf-8")), None, overrides)
     plan = planned(checked)
