@@ -21,12 +21,13 @@ def moved(record: Record, axes: Mapping[str, int]) -> dict[tuple[str, str], tupl
 
 def axis_of(ranks: Sequence[int], axes: Mapping[str, int]) -> str:
     """The axis on which ranks differ; "world" where they differ on several."""
-    places = [_coordinates(rank, axes) for rank in ranks]
+    places = [coordinates(rank, axes) for rank in ranks]
     differing = [name for i, name in enumerate(axes) if len({place[i] for place in places}) > 1]
     return differing[0] if len(differing) == 1 else "world"
 
 
-def _coordinates(rank: int, axes: Mapping[str, int]) -> tuple[int, ...]:
+def coordinates(rank: int, axes: Mapping[str, int]) -> tuple[int, ...]:
+    """The places of a rank on the axes, the outermost first."""
     found = []
     for size in reversed(list(axes.values())):
         rank, index = divmod(rank, size)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from dskc.runtime.errors import RunError
+from dskc.runtime.simulation.corners import corners, spread
 from dskc.runtime.simulation.events import Call, Record, Wait, packed, unpacked
 from dskc.runtime.simulation.match import match
 
@@ -167,3 +169,23 @@ def test_a_rank_that_did_not_run_is_named() -> None:
     del found[VICTIM]
 
     assert any(f"rank {VICTIM}" in finding.message and "did not run" in finding.message for finding in match(found))
+
+
+def test_a_mesh_from_its_corners_is_the_mesh() -> None:
+    run = Run(data=3, tensor=3)
+    axes = {"pipeline": 2, "data": 3, "tensor": 3}
+    chosen = corners(axes)
+    found = spread({rank: records(run)[rank] for rank in chosen}, axes)
+
+    assert chosen == [0, 2, 6, 8, 9, 11, 15, 17]
+    assert spread(records(run), axes) == found
+    assert match(found) == []
+
+
+def test_corners_that_differ_are_refused() -> None:
+    axes = {"pipeline": 2, "data": 2, "tensor": 2}
+    found = dict(records(Run()))
+    found[VICTIM] = found[VICTIM][:-2]
+
+    with pytest.raises(RunError, match="rank 5 does not say what rank 4 says"):
+        spread(found, axes)
