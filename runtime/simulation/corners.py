@@ -1,6 +1,6 @@
 """A large mesh from its corners: where the first and last ranks of data and tensor axes say the same, so do others.
 
-That is an argument, not a run: a program may treat a rank in the middle otherwise. `spread` refuses corners that differ.
+That is an argument, not a run: a program may treat a rank in the middle otherwise. `spread` refuses unequal corners.
 """
 
 from __future__ import annotations
