@@ -74,6 +74,9 @@ def every_program() -> dict[str, dict[str, str]]:
         unfit = {"resnet50": "pipeline both", "clip": "both"}.get(name, "")  # no sequence, or one of 77
         cut = {key: flags for key, flags in PARALLEL.items() if key not in unfit}
         programs |= {f"{name}-{layout}": unchecked_source(example(name), *flags) for layout, flags in cut.items()}
+    masked = Source("masked.dsk", (EXAMPLES.parent / "tests" / "specs" / "masked.dsk").read_text("utf-8"))
+    programs["masked"] = compile_source(masked)
+    programs |= {f"masked-{lay}": unchecked_source(masked, *PARALLEL[lay]) for lay in ("zero", "pipeline")}
     return programs | {name: compile_source(example(base), *flags) for name, (base, flags) in VARIANTS.items()}
 
 
