@@ -326,7 +326,11 @@ def _weights(groups: Sequence[Mapping[str, Any]]) -> None:
         for each, gradient in zip(parameters, found, strict=True):
             parameter = each.variable  # type: ignore[attr-defined]
             if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                if parameter.grad is None and gradient.stride() == parameter.stride():
+                    parameter.grad = gradient
+                else:  # in memory as the parameter is: fused optimizers go through both side by side
+                    before = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    parameter.grad = before.add_(gradient)
 
 
 def _disjoint(groups: Sequence[Mapping[str, Any]]) -> list[tuple[dict[Node, Any], list[Node]]]:
