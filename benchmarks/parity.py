@@ -39,7 +39,9 @@ SCHEDULES = {
 SHARDS = ("none", "optimizer", "gradients", "parameters")
 
 
-def flags(data: int, tensor: int, schedule: str = "", shard: str = "none", sequence: bool = False) -> tuple[str, ...]:
+def flags(
+    data: int, tensor: int, schedule: str = "", shard: str = "none", sequence: bool = False, expert: int = 1
+) -> tuple[str, ...]:
     """A layout as settings."""
     depth = 2 if schedule else 1
     found = [f"parallel.world_size={data * tensor * depth}", *SCHEDULES[schedule]]
@@ -47,6 +49,7 @@ def flags(data: int, tensor: int, schedule: str = "", shard: str = "none", seque
     found += [f"parallel.tensor_model_parallel={tensor}"] if tensor > 1 else []
     found += ["parallel.sequence_parallel=true"] if sequence else []
     found += [f"parallel.shard={shard}"] if shard != "none" else []
+    found += [f"parallel.expert_parallel={expert}"] if expert > 1 else []
     return tuple(found)
 
 
@@ -74,10 +77,27 @@ def covering() -> Iterator[tuple[str, tuple[str, ...]]]:
     yield _named(2, 1, "zero_bubble", "gradients", False)
 
 
-def _named(data: int, tensor: int, schedule: str, shard: str, sequence: bool) -> tuple[str, tuple[str, ...]]:
+def experts() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Layouts with experts on several ranks, for a model that has some."""
+    yield _named(2, 1, "", "none", False, expert=2)
+    for shard in SHARDS:
+        yield _named(4, 1, "", shard, False, expert=2)
+    yield _named(2, 2, "", "none", False, expert=2)
+    yield _named(2, 2, "", "optimizer", True, expert=2)
+    yield _named(2, 1, "1f1b", "none", False, expert=2)
+    yield _named(4, 1, "1f1b", "optimizer", False, expert=2)
+    yield _named(2, 2, "interleaved", "none", False, expert=2)
+    yield _named(2, 1, "zero_bubble", "none", False, expert=2)
+    yield _named(2, 1, "zero_bubble", "gradients", False, expert=2)
+
+
+def _named(
+    data: int, tensor: int, schedule: str, shard: str, sequence: bool, expert: int = 1
+) -> tuple[str, tuple[str, ...]]:
     words = [schedule, shard if shard != "none" else "", "sequence" if sequence else ""]
+    words += [f"expert {expert}"] if expert > 1 else []
     sizes = f"{2 if schedule else 1}x{data}x{tensor}"
-    return " ".join([sizes, *(word for word in words if word)]), flags(data, tensor, schedule, shard, sequence)
+    return " ".join([sizes, *(word for word in words if word)]), flags(data, tensor, schedule, shard, sequence, expert)
 
 
 # Of the layouts of `every_layout` all are run with the first; what the others cannot be, or take too long for.
@@ -90,7 +110,7 @@ def layouts(example: str) -> list[tuple[str, tuple[str, ...]]]:
     """Those that an example is run in."""
     if example in WHOLE:
         return [*every_layout(), ("1x4x1", flags(4, 1))]
-    found = list(covering())
+    found = [*covering(), *(experts() if example == "deepseek_small" else ())]
     if example in ("digits", "resnet50"):  # they have no sequence
         found = [(name, given) for name, given in found if "sequence" not in name]
     if example == "clip":  # 77 tokens

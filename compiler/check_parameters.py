@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .node import Node
+from .node import Node, is_split
 from .placement import Axis, Kind
 from .plan import Plan
 from .sharding.ties import Site, owned_sites, sites, ties_of
@@ -20,9 +20,7 @@ def parameter_faults(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
     expected: Counter[tuple[Site, str, str]] = Counter()
     for site, _ in owned_sites(plan):
         for axis in axes:
-            kind = _expected(plan, site, axis)
-            if kind is not None:
-                expected[site, axis, kind] += 1
+            expected.update((site, *found) for found in _expected(plan, site, axis))
     expected.update((site, "pipeline", "all_reduce") for site in _on_several_stages(plan))
     found = Counter[tuple[Site, str, str]](((s.body, s.node, s.parameter), s.axis, s.kind) for s in plan.syncs)
     for (site, name, kind), count in (expected - found).items():
@@ -32,17 +30,19 @@ def parameter_faults(plan: Plan, axes: Sequence[Axis]) -> Iterator[str]:
     yield from _tie_faults(plan, axes)
 
 
-def _expected(plan: Plan, site: Site, axis: Axis) -> str | None:
-    """The kind of sync that a parameter needs on an axis."""
+def _expected(plan: Plan, site: Site, axis: Axis) -> Iterator[tuple[str, str]]:
+    """Axis and kind of the sync that a parameter needs on an axis: experts on that of the ranks with the same ones."""
     node: Node = plan.graphs[site[0]].nodes[site[1]]["node"]
     parameter = next((p for p in node.parameters if p.name == site[2]), None)
     if parameter is None:  # of a user's own module, which sees each data rank's samples
         partial = axis == "data"
     else:
         partial = parameter.trained and GRADIENT[parameter.placement[axis].kind] == "partial"
-    if not partial:
-        return None
-    return "shard" if axis == "data" and plan.layout.shard != "none" else "all_reduce"
+    if partial and axis == "data" and parameter is not None and is_split(parameter):
+        if plan.layout.replicas > 1:
+            yield "replica", "all_reduce"
+    elif partial:
+        yield axis, "shard" if axis == "data" and plan.layout.shard != "none" else "all_reduce"
 
 
 def _on_several_stages(plan: Plan) -> Iterator[Site]:

@@ -25,7 +25,7 @@ from .sharding.places import arguments, has_batch, joined, rank_view
 
 def placement_faults(plan: Plan) -> Iterator[str]:
     """What is wrong with the types of a plan, with the place in the spec; nothing for a plan without types."""
-    sizes: dict[Axis, int] = {"data": plan.layout.data, "tensor": plan.layout.tensor}
+    sizes: dict[Axis, int] = {"data": plan.layout.data, "tensor": plan.layout.tensor, "expert": plan.layout.expert}
     axes = [axis for axis in AXES if sizes[axis] > 1]
     if not any(node.placements for node in plan.nodes("forward")):
         yield from stage_faults(plan)
@@ -84,6 +84,10 @@ class _Checker:
                         yield f"{place}: `{key[0][0]}` becomes {key[1]} twice, in `{turned[key]}` as well"
                     turned[key] = node.name
                     yield from (f"{place}: {fault}" for fault in self._collective(body, node))
+                elif (
+                    self.axis == "expert" and node.attrs["axis"] == "data" and node.placements[0]["expert"] != INVARIANT
+                ):
+                    yield f"{place}: `{node.inputs[0][0]}` lies by expert, not by the samples of the data axis"
                 elif node.placements[0][self.axis] != self.place(body, node.inputs[0]):
                     yield f"{place}: {self._is(body, node.inputs[0])}, but {node.placements[0][self.axis]} after it"
             elif node.op in ("input", "hold"):
@@ -112,6 +116,8 @@ class _Checker:
     def _collective(self, body: str, node: Node) -> Iterator[str]:
         source, target, value = node.attrs["source"], node.attrs["target"], node.inputs[0]
         found = self.place(body, value)
+        if self.axis == "expert":
+            yield "no collective node changes what lies by expert: `dispatch` and `combine` do"
         if source != found:
             yield f"{self._is(body, value)}, but this collective expects {source}"
         if (source.kind, target.kind) not in CONVERSIONS or source == target:
@@ -159,7 +165,7 @@ class _Checker:
     def _rows(self, body: str, node: Node) -> Sequence[Row]:
         inputs = [self.plan.tensor(body, value) for value in node.inputs]
         if node.op == "extern":
-            if self.axis == "tensor":
+            if self.axis != "data":
                 return [Row((INVARIANT,) * len(inputs), (), (INVARIANT,) * len(node.outputs))]
             sides = [tuple(shard(0) if has_batch(t) else Place("R") for t in side) for side in (inputs, node.outputs)]
             return [Row(sides[0], (), sides[1])]
@@ -217,7 +223,7 @@ class _Checker:
         found = self.place(body, value)
         kinds = list(dict.fromkeys(wanted))
         names = [CONVERSIONS[found.kind, w.kind].name for w in kinds if (found.kind, w.kind) in CONVERSIONS]
-        remedy = f": `{names[0]}` is missing" if names else ""
+        remedy = f": `{names[0]}` is missing" if names and self.axis != "expert" else ""
         return f"{self._is(body, value)}, but {user} needs {' or '.join(map(str, kinds))}{remedy}"
 
     def ends(self) -> Iterator[str]:
@@ -241,7 +247,7 @@ class _Checker:
 
     def _asked(self, objective: Objective) -> Sequence[Place]:
         """What starts the gradients: 1 on every rank; on the data axis the loss is the sum over ranks."""
-        if self.axis == "tensor":
+        if self.axis != "data":
             return [INVARIANT]
         return {"loss": [PARTIAL], "metric": [PARTIAL], "exit": [shard(0), INVARIANT]}[objective.kind]
 

@@ -15,7 +15,7 @@ from .layout import layout_of
 from .proof import combination, nearest, proven
 
 # What a setting is where it asks for nothing.
-ONE_PROCESS = {"parallel.context_parallel": 1, "parallel.expert_parallel": 1}
+ONE_PROCESS = {"parallel.context_parallel": 1}
 
 
 def gate(spec: Spec, sink: Sink) -> None:

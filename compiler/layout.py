@@ -14,7 +14,7 @@ class Layout:
 
     `shard` is what the data axis shards ("none", "optimizer", "gradients", "parameters": ZeRO 0 to 3); `schedule` one
     of "one_f_one_b", "gpipe", "interleaved", "zero_bubble"; `chunks` the stages of the pipeline on each rank;
-    `expert` is a part of the data axis.
+    `expert` is the inner part of the data axis: data_index = replica_index * expert + expert_index.
     """
 
     data: int = 1
@@ -31,6 +31,11 @@ class Layout:
     def world(self) -> int:
         """Number of ranks."""
         return self.data * self.pipeline * self.tensor
+
+    @property
+    def replicas(self) -> int:
+        """Ranks of the data axis that hold the same experts."""
+        return self.data // self.expert
 
     @property
     def stages(self) -> int:

@@ -50,6 +50,11 @@ class Parameter:
     placement: Placement = field(default_factory=dict)
 
 
+def is_split(parameter: Parameter) -> bool:
+    """Whether the ranks of the expert axis hold parts of a parameter."""
+    return "expert" in parameter.placement and parameter.placement["expert"].kind == "S"
+
+
 @dataclass(frozen=True)
 class Cost:
     """What one forward call of a node takes: floating-point operations, bytes moved, bytes kept for backward.
@@ -133,7 +138,8 @@ class Sync:
     """What keeps the copies, or shards, of a parameter in step on one axis; `node` owns `parameter` in `body`.
 
     `kind` is "all_reduce" (of the gradient: stored I, used R), or "shard" (stored S(0), gathered for use, the gradient
-    reduce-scattered: ZeRO). `reason` is shown to people.
+    reduce-scattered: ZeRO). `reason` is shown to people. The axis "replica" is the part of the data axis whose ranks
+    hold the same experts.
 
     On the axis "pipeline" a parameter that several `stages` use is held by each of them, and the gradients of all
     holders are added up ("all_reduce"); `parameter` is then its path inside `node`. It counts once, on the first of

@@ -8,6 +8,11 @@
 The gradient of an R value is a partial sum and that of a P value is whole: each type has its dual, so a plan that
 is well typed forward is well typed backward (the pairs f and g of Shoeybi et al. 2019, section 3, are I -> R and
 P -> I). A value changes its type only in a collective node; `CONVERSIONS` says what that moves in each direction.
+
+The axis "expert" is a part of the data axis, so a value has both types. There S(0) means that it lies by expert: each
+rank has the rows, or the parameters, of its own experts, and I that it lies as on the data axis, rows with the rank of
+their sample. Only `dispatch` and `combine` turn one into the other, by `Move`s; no collective node does. A parameter
+that is R on the data axis and S(0) on the expert axis has a part of its gradient on each rank with the same experts.
 """
 
 from __future__ import annotations
@@ -19,8 +24,8 @@ from typing import Final, Literal
 from .dims import Dim
 
 Kind = Literal["I", "R", "P", "S"]
-Axis = Literal["data", "tensor"]
-AXES: Final[tuple[Axis, ...]] = ("data", "tensor")
+Axis = Literal["data", "tensor", "expert"]
+AXES: Final[tuple[Axis, ...]] = ("data", "tensor", "expert")
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,16 @@ value on the first rank and puts zeros elsewhere, so that the ranks' sum is the 
 class Move:
     """A collective inside an op, such as the maximum and the sum of a cross entropy over a split vocabulary.
 
-    `kind` is what is called forward, with as many fp32 numbers on each rank as `forward` says; `backward` those of the
-    backward pass, which calls a reduce-scatter for an all-gather (that many of the result), else the same.
+    `kind` is what is called forward, with as many numbers on each rank as `forward` says; `backward` those of the
+    backward pass, which calls a reduce-scatter for an all-gather (that many of the result), else the same. `format` is
+    that of the numbers; "value" is that of the op's first output.
     """
 
     kind: str
     what: str
     forward: Dim = 0
     backward: Dim = 0
+    format: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,8 @@ class Sharding:
     `sums` leaves a partial result. A letter stands for the outer factor of a dimension that is made of several;
     `sizes` gives the size of that factor where no dimension is it alone.
     `linear` lists sets of operands (input numbers and parameter names) in which the op is linear together: all of
-    them partial and all other operands R give a partial result. `rows` are further rows, by hand.
+    them partial and all other operands R give a partial result. `rows` are further rows, by hand; `by_expert` those on
+    the expert axis, beside what takes each row by itself.
     """
 
     inputs: tuple[str, ...]
@@ -120,3 +128,4 @@ class Sharding:
     linear: tuple[tuple[int | str, ...], ...] = ()
     rows: tuple[Row, ...] = ()
     sizes: Mapping[str, Dim] = field(default_factory=dict)
+    by_expert: tuple[Row, ...] = ()

@@ -22,6 +22,8 @@ RESULTS: Final = ROOT / "benchmarks" / "results"
 PIPELINES: Final = ("one", "one_f_one_b", "gpipe", "interleaved", "zero_bubble", "zero_bubble_v")
 DATA: Final = ("one", "replicated", "optimizer", "gradients", "parameters")
 TENSOR: Final = ("one", "split", "sequence")
+EXPERTS: Final = "_experts"
+"""What the kind of a data axis ends in where its ranks share the experts."""
 INTRODUCTION: Final = """\
 # Layouts that are proven
 
@@ -44,6 +46,7 @@ def combination(layout: Layout) -> str:
         pipeline = "zero_bubble_v" if v else layout.schedule
     if layout.data > 1:
         data = "replicated" if layout.shard == "none" else layout.shard
+        data += EXPERTS if layout.expert > 1 else ""
     if layout.tensor > 1:
         tensor = "sequence" if layout.sequence_parallel else "split"
     return f"{pipeline}/{data}/{tensor}"
@@ -82,13 +85,16 @@ def document(results: Iterable[Mapping[str, Any]]) -> str:
     rows = list(results)
     counts: dict[str, int] = json.loads(table(rows))
     lines = [INTRODUCTION]
-    for tensor, title in zip(TENSOR, ("Tensor axis of one rank", "Tensor axis", "Sequence parallel"), strict=True):
-        lines += [f"## {title}", "", "| pipeline | " + " | ".join(f"data: {each}" for each in DATA) + " |"]
-        lines.append("|---" * (len(DATA) + 1) + "|")
-        for pipeline in PIPELINES:
-            marks = [_mark(counts, f"{pipeline}/{data}/{tensor}") for data in DATA]
-            lines.append(f"| {pipeline} | {' | '.join(marks)} |")
-        lines.append("")
+    titles = ("Tensor axis of one rank", "Tensor axis", "Sequence parallel")
+    for axis, ending in ((DATA, ""), (DATA[1:], ", experts on several ranks")):
+        kinds = [each + (EXPERTS if ending else "") for each in axis]
+        for tensor, title in zip(TENSOR, titles, strict=True):
+            lines += [f"## {title}{ending}", "", "| pipeline | " + " | ".join(f"data: {each}" for each in axis) + " |"]
+            lines.append("|---" * (len(axis) + 1) + "|")
+            for pipeline in PIPELINES:
+                marks = [_mark(counts, f"{pipeline}/{data}/{tensor}") for data in kinds]
+                lines.append(f"| {pipeline} | {' | '.join(marks)} |")
+            lines.append("")
     lines += ["Numbers are examples that passed; - is refused.", "", "## All results", ""]
     lines += ["| example | layout | kind | compared in | gradients | losses |", "|---|---|---|---|---|---|"]
     lines += sorted(_row(cell) for cell in rows)

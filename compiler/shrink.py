@@ -106,7 +106,8 @@ def smaller(layout: Layout) -> Layout:
         largest = max(layout.data, layout.pipeline, layout.tensor)
         smaller = max((each for each in range(2, largest) if largest % each == 0), default=2)
         if layout.data == largest:
-            layout = replace(layout, data=smaller)
+            shared = gcd(layout.expert, smaller)  # the experts stay on several ranks
+            layout = replace(layout, data=smaller, expert=smaller if shared == 1 < layout.expert else shared)
         elif layout.pipeline == largest:
             layout = replace(layout, pipeline=smaller)
         else:
@@ -121,6 +122,7 @@ def _layout_flags(layout: Layout) -> tuple[str, ...]:
         f"parallel.data_parallel={layout.data}",
         f"parallel.pipeline_depth={layout.pipeline}",
         f"parallel.tensor_model_parallel={layout.tensor}",
+        f"parallel.expert_parallel={layout.expert}",
         "cluster.nodes=auto",
     )
 
@@ -201,10 +203,10 @@ class _Search:
         return [*self.numbers[:index], number, *self.numbers[index + 1 :]]
 
     def _halved(self, number: Number) -> Number:
-        """Half of it; what the ranks of the tensor axis can share evenly stays so."""
+        """Half of it; what the ranks of the tensor axis, or of the expert axis, can share evenly stays so."""
         if number.value < 2 * SMALL or number.name in self.fixed:
             return number
-        unit = gcd(number.value, 2 * self.layout.tensor)
+        unit = gcd(number.value, 2 * self.layout.tensor * self.layout.expert)
         return number.at(number.value // 2 // unit * unit)
 
     def _try(self, numbers: list[Number], repeats: bool = False) -> bool:

@@ -20,7 +20,7 @@ function is another one of the table, and gradients of gradients follow. On an a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -81,6 +81,31 @@ def split_both(x: Tensor, axis: Axis, dim: int) -> Tensor:
 def share(x: Tensor, axis: Axis) -> Tensor:
     """I -> P: the value on the first rank, zeros on the others, so that their sum is the value."""
     return _apply("share", x, axis)
+
+
+def exchange(x: Tensor, axis: Axis, sent: Sequence[int], received: Sequence[int]) -> Tensor:
+    """Rows to other ranks: the first `sent[0]` go to rank 0, and so on; `received` says how many come from each.
+
+    No change of type: each row lies on one rank before and after. Gradients go the way back.
+    """
+    if axis.size == 1:
+        return x
+    result: Tensor = _Exchange.apply(x, axis.key, tuple(sent), tuple(received))  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Exchange(Function):
+    """Rows of dimension 0 in blocks of any sizes; its backward is the same with the sizes the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: str, sent: tuple[int, ...], received: tuple[int, ...]) -> Tensor:
+        ctx.group, ctx.sent, ctx.received = group, sent, received
+        return _wait(_functional.all_to_all_single(x.contiguous(), received, sent, group))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        returned = _Exchange.apply(gradient, ctx.group, ctx.received, ctx.sent)  # type: ignore[no-untyped-call]
+        return returned, None, None, None
 
 
 def _apply(name: str, x: Tensor, axis: Axis, *dims: int) -> Tensor:

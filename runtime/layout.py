@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
 
 from .errors import RunError
-from .mesh import Mesh
+from .mesh import Axis, Mesh
 
 Model = nn.Module | Sequence[nn.Module]
 """A model, or this rank's stages of one in their order; parameters are called as in the whole model."""
@@ -26,18 +26,35 @@ class Layout:
     split   parameters split over the tensor axis, and on which dimension
     summed  whole parameters whose gradients are added up over the tensor axis
     tied    parameters that several pipeline ranks hold a copy of under one name, and these ranks
+    experts parameters split over the expert axis, on dimension 0
     """
 
     mesh: Mesh = field(default_factory=Mesh)
     split: Mapping[str, int] = field(default_factory=dict)
     summed: Sequence[str] = ()
     tied: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    experts: Sequence[str] = ()
 
     def split_dim(self, name: str) -> int | None:
         """The dimension that a parameter is split on over the tensor axis; None: it is whole."""
         if self.mesh.axis("tensor").size == 1:
             return None
         return next((dim for pattern, dim in self.split.items() if fnmatchcase(name, pattern)), None)
+
+    def is_expert(self, name: str) -> bool:
+        """Whether a parameter holds this rank's experts only."""
+        return any(fnmatchcase(name, pattern) for pattern in self.experts)
+
+    def copies(self, name: str) -> Axis:
+        """The ranks of the data axis that hold the same values of a parameter, where FSDP does not cut it up."""
+        return self.mesh.axis("replica" if self.is_expert(name) else "data")
+
+    def cuts(self, name: str) -> Iterator[tuple[int, Axis]]:
+        """The dimensions that a parameter is split on, and over which axis."""
+        if (dim := self.split_dim(name)) is not None:
+            yield dim, self.mesh.axis("tensor")
+        if self.is_expert(name):
+            yield 0, self.mesh.axis("expert")
 
     def is_summed(self, name: str) -> bool:
         """Whether a parameter's gradient is a sum over the tensor axis."""
@@ -82,8 +99,7 @@ def block_of(name: str, tensor: Tensor, layout: Layout) -> Block:
     whole, start = list(tensor.shape), [0] * tensor.ndim
     if isinstance(tensor, DTensor):
         start[0] = _first_row(name, tensor)
-    dim, axis = layout.split_dim(name), layout.mesh.axis("tensor")
-    if dim is not None and tensor.ndim:
+    for dim, axis in layout.cuts(name) if tensor.ndim else ():
         if not -tensor.ndim <= dim < tensor.ndim:
             raise RunError(f"{name} {list(tensor.shape)} has no dimension {dim} to be split on")
         start[dim] += axis.index * whole[dim]

@@ -7,6 +7,9 @@
     MESH.stop()
 
 rank = (pipeline_index * data + data_index) * tensor + tensor_index: neighbours on the tensor axis are on one machine.
+
+`Mesh(data=8, expert=4)` has the axes replica and expert as parts of the data axis: data_index = replica_index * expert
++ expert_index. Ranks of the expert axis share the experts between them, those of the replica axis hold the same ones.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from . import console
 from .errors import RunError
 
 AXES = ("pipeline", "data", "tensor")
+PARTS = ("replica", "expert")  # what the data axis is made of
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = 600.0  # seconds that a collective waits for the other ranks
 PATIENCE = timedelta(days=1)  # for what one rank does alone, such as encoding a corpus
@@ -71,23 +75,27 @@ class Axis:
 class Mesh:
     """Sizes of the axes; the ranks of the run after `start`."""
 
-    def __init__(self, pipeline: int = 1, data: int = 1, tensor: int = 1) -> None:
+    def __init__(self, pipeline: int = 1, data: int = 1, tensor: int = 1, expert: int = 1) -> None:
         sizes = dict(zip(AXES, (pipeline, data, tensor), strict=True))
-        for name, size in sizes.items():
+        for name, size in {**sizes, "expert": expert}.items():
             if size < 1:
                 raise ValueError(f"the {name} axis cannot have {size} ranks")
+        if data % expert:
+            raise ValueError(f"the expert axis is a part of the data axis, but {data} does not divide by {expert}")
         self.world = pipeline * data * tensor
         self._axes = {name: Axis(name, size) for name, size in sizes.items()}
+        self._parts = {name: Axis(name, size) for name, size in zip(PARTS, (data // expert, expert), strict=True)}
         self._device_mesh: DeviceMesh | None = None
         self._control: dist.ProcessGroup | None = None
         self._owns = False  # whether this object made the process group
 
     def __repr__(self) -> str:
-        return f"Mesh({', '.join(f'{axis.name}={axis.size}' for axis in self._axes.values())})"
+        axes = [*self._axes.values(), *([self._parts["expert"]] if self._parts["expert"].size > 1 else [])]
+        return f"Mesh({', '.join(f'{axis.name}={axis.size}' for axis in axes)})"
 
     def axis(self, name: str) -> Axis:
-        """The axis "pipeline", "data" or "tensor"."""
-        return self._axes[name]
+        """The axis "pipeline", "data" or "tensor"; or "replica" or "expert", which the data axis is made of."""
+        return self._parts[name] if name in PARTS else self._axes[name]
 
     @property
     def rank(self) -> int:
@@ -150,6 +158,7 @@ class Mesh:
         self._device_mesh = init_device_mesh(place.type, sizes, mesh_dim_names=AXES)
         for axis, index in zip(self._axes.values(), self._device_mesh.get_coordinate() or (), strict=True):
             axis._join(self._device_mesh.get_group(axis.name) if axis.size > 1 else None, index)
+        self._join_parts(timedelta(seconds=timeout))
         console.LINE.silent = not self.first
         return place
 
@@ -168,6 +177,20 @@ class Mesh:
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=known)
         self._owns = True
         return place
+
+    def _join_parts(self, timeout: timedelta) -> None:
+        """Groups of the replica and the expert axis; one that is all of the data axis shares its group."""
+        pipeline, data, tensor = self._axes.values()
+        sizes = [pipeline.size, *(axis.size for axis in self._parts.values()), tensor.size]
+        ranks = torch.arange(self.world).view(sizes)
+        for dim, axis in enumerate(self._parts.values(), 1):
+            if axis.size in (1, data.size):
+                axis._join(*((None, 0) if axis.size == 1 else (data.group, data.index)))
+                continue
+            for members in ranks.movedim(dim, -1).reshape(-1, axis.size).tolist():
+                group = dist.new_group(members, timeout=timeout)  # by all ranks, members or not
+                if self.rank in members:
+                    axis._join(group, members.index(self.rank))
 
     def _own_gpu(self) -> torch.device:
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -196,5 +219,5 @@ class Mesh:
             dist.destroy_process_group()
         self._owns, self._device_mesh, self._control = False, None, None
         console.LINE.silent = False
-        for axis in self._axes.values():
+        for axis in (*self._axes.values(), *self._parts.values()):
             axis._leave()

@@ -87,7 +87,7 @@ def clip_norm(model: Model, limit: float = float("inf"), layout: Layout | None =
 def _counts(name: str, parameter: Tensor, layout: Layout) -> bool:
     """Whether this rank's part of a gradient is in the norm: of equal copies the first one is."""
     split = layout.split_dim(name) is not None or layout.mesh.axis("tensor").index == 0
-    sharded = isinstance(parameter, DTensor) or layout.mesh.axis("data").index == 0
+    sharded = isinstance(parameter, DTensor) or layout.copies(name).index == 0
     return split and sharded and layout.is_first_copy(name)
 
 

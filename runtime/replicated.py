@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from .errors import RunError
 from .layout import Layout, Model, local, named_parameters
+from .mesh import Axis
 
 BUCKET = 25 << 20  # bytes: large enough for full bandwidth, small enough to begin early
 IN_FLIGHT = 4  # buckets at a time, each of which holds a copy of its gradients
@@ -34,6 +35,7 @@ IN_FLIGHT = 4  # buckets at a time, each of which holds a copy of its gradients
 
 @dataclass
 class _Bucket:
+    axis: Axis  # the ranks that hold copies of its parameters
     parameters: list[tuple[str, nn.Parameter]]
     waiting: set[int] = field(default_factory=set)  # parameters whose gradient is not complete
 
@@ -55,7 +57,7 @@ class Replicated:
         self._named = [
             (name, parameter)
             for name, parameter in named_parameters(model)
-            if parameter.requires_grad and (chosen is None or id(parameter) in chosen)
+            if parameter.requires_grad and (chosen is None or id(parameter) in chosen) and layout.copies(name).size > 1
         ][::-1]  # backward reaches the last ones first
         self._size = bucket
         self._buckets: list[_Bucket] | None = None  # not known before the first step
@@ -93,13 +95,14 @@ class Replicated:
         has = has.to(device)
         dist.all_reduce(has, group=self._axis.group)
         buckets: list[_Bucket] = []
-        filling: dict[torch.dtype, _Bucket] = {}
+        filling: dict[tuple[torch.dtype, Axis], _Bucket] = {}
         for (name, parameter), used in zip(self._named, has.tolist(), strict=True):
             if not used:
                 continue
-            bucket = filling.get(parameter.dtype)
+            axis = self._layout.copies(name)
+            bucket = filling.get((parameter.dtype, axis))
             if bucket is None or bucket.bytes >= self._size:
-                bucket = filling[parameter.dtype] = _Bucket([])
+                bucket = filling[parameter.dtype, axis] = _Bucket(axis, [])
                 buckets.append(bucket)
             bucket.parameters.append((name, parameter))
             self._where[id(parameter)] = bucket
@@ -128,7 +131,7 @@ class Replicated:
         bucket = self._buckets[self._next]
         self._next += 1
         flat = torch.cat([_gradient(parameter).flatten() for _, parameter in bucket.parameters])
-        work = dist.all_reduce(flat, group=self._axis.group, async_op=True)
+        work = dist.all_reduce(flat, group=bucket.axis.group, async_op=True)
         assert work is not None
         self._flight.append((bucket, flat, work))
 

@@ -20,7 +20,8 @@ Every parameter is stored cut on its first dimension; a unit is gathered as a wh
 With "parameters", what is in no unit is gathered once per micro-batch, since its backward follows its forward.
 What is in no unit is there from the call of the model to the end of backward, so losses may use it after that call.
 Gradients are sums, not means, as in `replicated`. FSDP2 does not cut parameters without dimensions: they stay whole
-on every rank, and their gradients are added up. In a pipeline the schedule has gradients reduced once a step.
+on every rank, and their gradients are added up. So is it with experts, which the expert axis has cut up already. In a
+pipeline the schedule has gradients reduced once a step.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class Sharded:
         )
         self._shard = shard
         self._roots: list[FSDPModule] = []
-        self._whole = Replicated(model, layout, only=(p for _, p in named_parameters(model) if not p.ndim))
+        kept = {p for name, p in named_parameters(model) if not p.ndim or layout.is_expert(name)}
+        self._whole = Replicated(model, layout, only=kept)
         wanted = {id(unit) for unit in units}
         for root in modules(model):
-            whole = {parameter for parameter in root.parameters() if not parameter.ndim}
+            whole = kept & set(root.parameters())
             for unit in [module for module in root.modules() if id(module) in wanted and _own(module, root)]:
                 again = shard == "parameters"
                 fully_shard(unit, mesh=mesh, reshard_after_forward=again, mp_policy=policy, ignored_params=whole)

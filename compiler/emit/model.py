@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..layout import Layout
 from ..lower.inputs import prediction, targets
 from ..node import Body, Node, Objective, Value
 from ..plan import Plan
@@ -66,7 +67,7 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     classes = [block_class(names, body) for body in bodies.values() if body.name != "forward"]
     classes.append(_model(names, plan))
     functions = counts_function(names, plan)
-    count = sum(scalars(each, plan.layout.tensor) for each in parameters)
+    count = sum(scalars(each, plan.layout) for each in parameters)
     title = (
         f"Model `{comment(plan.name)}`, {millions(count)} parameters. Written by dskc from {spec_file}; yours to edit."
     )
@@ -80,10 +81,12 @@ def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exter
     )
 
 
-def scalars(each: Owned, tensor: int) -> int:
-    """Number of trained values of a parameter, over all iterations and the ranks of the tensor axis that split it."""
-    split = each.parameter.placement.get("tensor")
-    count = int(each.parameter.trained) * (tensor if split is not None and split.dim is not None else 1)
+def scalars(each: Owned, layout: Layout) -> int:
+    """Number of trained values of a parameter, over all iterations and the ranks that split it."""
+    count = int(each.parameter.trained)
+    for axis, ranks in (("tensor", layout.tensor), ("expert", layout.expert)):
+        split = each.parameter.placement.get(axis)  # type: ignore[call-overload]
+        count *= ranks if split is not None and split.dim is not None else 1
     for size in (*each.parameter.shape, *each.counts):
         count *= int(size)  # type: ignore[arg-type]
     return count
@@ -107,7 +110,7 @@ def imports(
     ours = [f"from {runtime} import {', '.join(modules)}"] if modules else []
     ours += [f"from {runtime}.initialize import initialize"] if starts else []
     torch_lines = ["from torch import Tensor, nn"]
-    axes = [name for name in ("DATA", "LAYOUT", "TENSOR") if name in names.used]
+    axes = [name for name in ("DATA", "EXPERT", "LAYOUT", "TENSOR") if name in names.used]
     beside = sorted([*extern_imports(externs), *([f"from parallel import {', '.join(axes)}"] if axes else [])])
     if "." in runtime:  # an installed package sorts with the other libraries
         return tuple(tuple(group) for group in ([*third, *ours, *torch_lines], beside) if group)

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...dsl.spec import Spec
 from ..layout import Layout
-from ..node import Sync
+from ..node import Sync, is_split
 from ..plan import Plan
 from .layout import bracketed, commented
 from .model import bodies_of
@@ -19,7 +19,10 @@ from .views import Function, ParallelView
 
 SETTINGS: Final = {
     "pipeline": "parallel.pipeline_depth", "data": "parallel.data_parallel", "tensor": "parallel.tensor_model_parallel",
+    "expert": "parallel.expert_parallel",
 }  # fmt: skip
+SUMMED: Final = "# Whole parameters that see a part of the values on each rank: their gradients are added up."
+EXPERTS: Final = "# Parameters of experts: each rank of the expert axis has its own, a block of dimension 0."
 HOW: Final = {
     "none": "Every rank holds all parameters; gradients are added up over the data axis once a step.",
     "optimizer": "ZeRO-1: optimizer state is cut up over the data axis, parameters gathered once a step.",
@@ -36,9 +39,12 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     parameters = [each for each in tensors if each.parameter.trained]
     split = _split(tensors)
     summed = _summed(parameters, plan.syncs)
+    experts = {each.path for each in parameters if is_split(each.parameter)}
     shape = " x ".join(f"{axis} {size}" for axis, size in axes(layout))
+    shape += f", experts on {layout.expert} of data" if layout.expert > 1 else ""
     arguments = ["MESH", *(["split=SPLIT"] if split else []), *(["summed=SUMMED"] if summed else [])]
     arguments += ["tied=TIED"] if tied_ranks(plan) else []
+    arguments += ["experts=EXPERTS"] if experts else []
     compute = "torch.bfloat16" if spec.precision.compute == "bf16" and layout.shard != "none" else None
     modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
     modules += ["pipeline"] if plan.stages else []
@@ -48,7 +54,16 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
         doc=tuple(_doc(layout)),
         imports=_imports(runtime, sorted(modules), compute is not None or uses_torch(plan), bool(plan.stages)),
         mesh=tuple(_mesh(spec, layout)),
-        tables=tuple(t for t in (_split_table(split, tensors), _summed_table(summed, parameters), *staged) if t),
+        tables=tuple(
+            t
+            for t in (
+                _split_table(split, tensors),
+                _names_table("SUMMED", SUMMED, summed, parameters),
+                _names_table("EXPERTS", EXPERTS, experts, parameters),
+                *staged,
+            )
+            if t
+        ),
         layout=(f"LAYOUT = layout.Layout({', '.join(arguments)})",),
         functions=(_wrap(spec, layout, compute, units(bodies)),),
     )
@@ -56,14 +71,18 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
 
 def axes(layout: Layout) -> list[tuple[str, int]]:
     """The axes of more than one rank, outermost first."""
-    return [(name, size) for name in SETTINGS if (size := getattr(layout, name)) > 1]
+    return [(name, size) for name in ("pipeline", "data", "tensor") if (size := getattr(layout, name)) > 1]
 
 
 def _doc(layout: Layout) -> list[str]:
     lines = []
     if layout.data > 1:
         held = "Ranks of the data axis take their share of every batch"
-        lines.append(held + ("; each holds all parameters." if layout.shard == "none" else "."))
+        whole = "all parameters" + (" but the experts of others" if layout.expert > 1 else "")
+        lines.append(held + (f"; each holds {whole}." if layout.shard == "none" else "."))
+    if layout.expert > 1:
+        same = "" if layout.replicas == 1 else f", the same on {layout.replicas} ranks"
+        lines.append(f"Each {layout.expert} neighbours on it share the experts{same}: tokens go there and back.")
     if layout.tensor > 1:
         lines.append("Ranks of the tensor axis share each layer: model.py has the sizes of one rank.")
     if layout.pipeline > 1:
@@ -81,7 +100,7 @@ def _imports(runtime: str, modules: Sequence[str], torch: bool, staged: bool) ->
 
 
 def _mesh(spec: Spec, layout: Layout) -> list[str]:
-    found = axes(layout)
+    found = [*axes(layout), *([("expert", layout.expert)] if layout.expert > 1 else [])]
     made = bracketed("MESH = mesh.Mesh(", [f"{name}={size}" for name, size in found], ")")
     lines = commented(made, place(spec.span("parallel.world_size")), 0)
     for name in (name for name, _ in found if name != "pipeline"):
@@ -113,13 +132,12 @@ def _split_table(split: dict[str, int], parameters: Sequence[Owned]) -> list[str
     return [note, "SPLIT = {", *(f"    {quoted(name)}: {dim}," for name, dim in rows), "}"]
 
 
-def _summed_table(summed: set[str], parameters: Sequence[Owned]) -> list[str]:
-    if not summed:
+def _names_table(name: str, note: str, chosen: set[str], parameters: Sequence[Owned]) -> list[str]:
+    if not chosen:
         return []
-    paths = [each.path for each in parameters if each.path in summed]
-    rows = [name for path in paths for name in _patterns(path, parameters, lambda other: other in summed)]
-    note = "# Whole parameters that see a part of the values on each rank: their gradients are added up."
-    return [note, "SUMMED = (", *(f"    {quoted(name)}," for name in rows), ")"]
+    paths = [each.path for each in parameters if each.path in chosen]
+    rows = [name for path in paths for name in _patterns(path, parameters, lambda other: other in chosen)]
+    return [note, f"{name} = (", *(f"    {quoted(row)}," for row in rows), ")"]
 
 
 def _patterns(path: str, parameters: Sequence[Owned], same: Callable[[str], object]) -> list[str]:

@@ -30,7 +30,7 @@ def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[Exte
     classes += [_stage_class(names, plan, name) for name in own]
     functions = counts_function(names, plan)
     parameters = list(owned(every, (every["forward"],)))
-    count = millions(sum(scalars(each, plan.layout.tensor) for each in parameters))
+    count = millions(sum(scalars(each, plan.layout) for each in parameters))
     title = f"Model `{comment(plan.name)}`, {count} parameters, in {len(plan.stages)} stages."
     listed = _listed(names, plan)
     groups = imports(names, runtime, externs, starts=False)

@@ -26,7 +26,7 @@ INLINE: Final = 68
 """Longest expression, with its indentation, that is written inside another."""
 CASTS: Final = {"fp32": "float", "bf16": "bfloat16", "fp16": "half"}
 """Methods of a tensor that give its values in a format."""
-USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|TENSOR)\b")
+USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|EXPERT|TENSOR)\b")
 """Modules and axes in the text of an expression, in which no string of a spec stands."""
 RESERVED: Final = frozenset(
     {
@@ -38,6 +38,7 @@ RESERVED: Final = frozenset(
         "collectives",
         "recompute",
         "DATA",
+        "EXPERT",
         "TENSOR",
         "Tensor",
         "range",

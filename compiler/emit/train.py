@@ -37,7 +37,7 @@ def train_view(
     forward = bodies["forward"]
     parameters = list(owned(bodies, (forward,)))
     model = class_names(plan, list(bodies))["forward"]
-    size = f"{millions(sum(scalars(each, plan.layout.tensor) for each in parameters))} parameters"
+    size = f"{millions(sum(scalars(each, plan.layout) for each in parameters))} parameters"
     constants = Constants(spec)
     constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # sha256 of plan.json"]
     constants.rows["HERE"] = ["HERE = Path(__file__).parent"]

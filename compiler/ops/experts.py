@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dims import Dim, product, symbols
 from ..node import Node, Parameter, Tensor
-from ..placement import PARTIAL, REPLICATED, Row, Sharding, shard
+from ..placement import INVARIANT, PARTIAL, REPLICATED, Move, Row, Sharding, shard
 from .base import Attribute, Inferred, Op, Saved, ShapeError
 from .common import (
     INIT,
@@ -23,7 +23,7 @@ from .common import (
     start,
     whole,
 )
-from .sharding import cut, spelled
+from .sharding import cut, moving, spelled
 
 
 def _route(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
@@ -118,8 +118,30 @@ def _dispatch_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     last, own = len(inputs[0].shape) - 1, shard(0)
     features = Row((shard(last), REPLICATED), (), (shard(1), REPLICATED, REPLICATED))
     samples = Row((own, own), (), (own, PARTIAL, own))
-    letters = "." * (last + 1)
-    return Sharding((letters, letters), (), ("..", ".", "."), linear=(), rows=(features, samples))
+    letters, sizes = "." * (last + 1), node.outputs[1].shape[0]
+    told = Move("all_to_all", "numbers of rows", sizes, format="int64")
+    to_experts = Row((INVARIANT,) * 2, (), (own,) * 3, (told, _moved(node.outputs[0])))
+    return Sharding(
+        (letters, letters), (), ("..", ".", "."), linear=(), rows=(features, samples), by_expert=(to_experts,)
+    )
+
+
+def _moved(rows: Tensor) -> Move:
+    """Rows to the ranks of their experts, or back; as many as there were, where the experts are used evenly."""
+    return Move("all_to_all", "rows", rows.elements, rows.elements, format="value")
+
+
+def _dispatch_local(node: Node, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    """Experts of one rank of the expert axis."""
+    split = "expert" in sizes and node.placements[1]["expert"] == shard(0)
+    return {**node.attrs, "experts": node.attrs["experts"] // sizes["expert"]} if split else node.attrs
+
+
+def _dispatch_call(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    experts = node.whole.get("experts", node.attrs["experts"])
+    split = moving(node)
+    options = "".join(f", axis={axis}" for axis in split)
+    return f"layers.{'split_' if split else ''}dispatch({args['x']}, {args['chosen']}, experts={experts!r}{options})"
 
 
 DISPATCH = Op(
@@ -127,13 +149,12 @@ DISPATCH = Op(
     "Copies each token to the rows of its experts: (rows, sizes, order) = dispatch(x, chosen, experts: 64).",
     ("x", "chosen"),
     _dispatch,
-    lambda node, inputs, args, callee: (
-        f"layers.dispatch({args['x']}, {args['chosen']}, experts={node.attrs['experts']!r})"
-    ),
+    _dispatch_call,
     (Attribute("experts", "int", "number of experts"),),
     saved=lambda node, inputs: (node.outputs[2],),
     imports=("layers",),
     sharding=_dispatch_sharding,
+    local=_dispatch_local,
 )
 
 
@@ -160,7 +181,9 @@ def _expert_flops(node: Node, inputs: Sequence[Tensor]) -> Dim:
 def _expert_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     """Features of either side; or the rows of this rank's samples, with the number of them per expert."""
     own = Row((shard(0), PARTIAL), (REPLICATED,), (shard(0),))
-    return Sharding((".i", "."), (".oi",), (".o",), "i", ((0,),), (own,) if _of_samples(inputs[0]) else ())
+    by_expert = Row((shard(0),) * 2, (shard(0),), (shard(0),))
+    rows = (own,) if _of_samples(inputs[0]) else ()
+    return Sharding((".i", "."), (".oi",), (".o",), "i", ((0,),), rows, by_expert=(by_expert,))
 
 
 def _of_samples(rows: Tensor) -> bool:
@@ -195,7 +218,14 @@ def _combine(inputs: Mapping[str, Any], attrs: Mapping[str, Any]) -> Inferred:
 def _combine_sharding(node: Node, inputs: Sequence[Tensor]) -> Sharding:
     weights = "." * len(inputs[2].shape)
     own = (Row((shard(0),) * 3, (), (shard(0),)),) if _of_samples(inputs[0]) else ()
-    return Sharding((".w", ".", weights), (), (weights[:-1] + "w",), linear=((0,), (2,)), rows=own)
+    back = Row((shard(0), shard(0), INVARIANT), (), (INVARIANT,), (_moved(inputs[0]),))
+    letters = (".w", ".", weights)
+    return Sharding(letters, (), (weights[:-1] + "w",), linear=((0,), (2,)), rows=own, by_expert=(back,))
+
+
+def _combine_call(node: Node, inputs: Sequence[Tensor], args: Mapping[str, str], callee: str) -> str:
+    arguments = ", ".join((args["rows"], args["order"], args["weights"], *(f"axis={axis}" for axis in moving(node))))
+    return f"layers.{'split_' if node.moves else ''}combine({arguments})"
 
 
 COMBINE = Op(
@@ -203,7 +233,7 @@ COMBINE = Op(
     "Brings rows back to their tokens and adds them up, weighted: combine(rows, order, weights).",
     ("rows", "order", "weights"),
     _combine,
-    lambda node, inputs, args, callee: f"layers.combine({args['rows']}, {args['order']}, {args['weights']})",
+    _combine_call,
     saved=lambda node, inputs: (inputs[1], inputs[0], "weights"),
     imports=("layers",),
     sharding=_combine_sharding,

@@ -12,7 +12,7 @@ from ..placement import REPLICATED, Place, Placement, Row, Sharding, shard
 
 Rule = Callable[[Node, Sequence[Tensor]], Sharding]
 Operands = tuple[tuple[int | str, ...], ...]
-AXES: Final = {"tensor": "TENSOR", "data": "DATA"}
+AXES: Final = {"tensor": "TENSOR", "data": "DATA", "expert": "EXPERT"}
 """The name that a program gives to each axis; emission imports those that an expression holds."""
 
 

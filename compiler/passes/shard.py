@@ -1,4 +1,4 @@
-"""Tensor and data parallelism: a type for every value, and a collective node wherever a value changes its type."""
+"""Tensor, data and expert parallelism: a type for every value, collectives wherever a value changes its type."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...dsl.spec import Spec
-from ..node import Sync
+from ..node import Sync, is_split
 from ..placement import Axis
 from ..plan import Plan
+from ..sharding.experts import refuse_whole_experts
 from ..sharding.findings import refuse_impossible, refuse_torn_sequence, refuse_unsplit, unused_sequence
 from ..sharding.masks import with_masks
 from ..sharding.rewrite import placed
@@ -20,7 +21,7 @@ def shard(plan: Plan, spec: Spec) -> Plan:
     """Places every value on the axes of more than one rank, at the least cost; sizes are those of one rank then."""
     layout = plan.layout
     plan = with_masks(plan)
-    axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data))
+    axes: tuple[tuple[Axis, int], ...] = (("tensor", layout.tensor), ("data", layout.data), ("expert", layout.expert))
     refuse_torn_sequence(plan, spec)
     for axis, size in axes:
         if size > 1:
@@ -28,6 +29,8 @@ def shard(plan: Plan, spec: Spec) -> Plan:
             refuse_impossible(search, spec)
             if axis == "tensor":
                 refuse_unsplit(search, spec)
+            if axis == "expert":
+                refuse_whole_experts(search, spec)
             plan = placed(search)
     findings = (*plan.findings, *unused_sequence(plan, spec))
     return replace(plan, syncs=tuple(_syncs(plan)), findings=findings)
@@ -44,6 +47,10 @@ def _syncs(plan: Plan) -> Iterator[Sync]:
         if layout.tensor > 1 and found is not None and found.placement["tensor"].kind == "R":
             reason = "every rank uses it for its part of the work"
             yield Sync(body, name, parameter, "tensor", "all_reduce", reason)
-        if layout.data > 1:
+        if found is not None and is_split(found):
+            if layout.replicas > 1:
+                reason = "ranks with the same experts see other tokens"
+                yield Sync(body, name, parameter, "replica", "all_reduce", reason)
+        elif layout.data > 1:
             kind = "all_reduce" if layout.shard == "none" else "shard"
             yield Sync(body, name, parameter, "data", kind, "every rank uses it for its samples")  # type: ignore[arg-type]

@@ -58,6 +58,11 @@ def spec_of(spec: Spec, choice: Choice) -> Spec:
     return replace(spec, parallel=parallel, training=training, memory=memory)
 
 
+def expert_of(spec: Spec) -> int:
+    """Ranks that share the experts; the search leaves them as they are."""
+    return spec.parallel.expert_parallel if isinstance(spec.parallel.expert_parallel, int) else 1
+
+
 def schedule_of(layout: Layout) -> str | Interleaved | ZeroBubble:
     """The value of `parallel.schedule`."""
     if layout.schedule == "interleaved":

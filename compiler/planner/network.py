@@ -33,6 +33,8 @@ def group(layout: Layout, axis: str, machine: Machine) -> Group:
     stride, size = {
         "tensor": (1, layout.tensor),
         "data": (layout.tensor, layout.data),
+        "expert": (layout.tensor, layout.expert),
+        "replica": (layout.tensor * layout.expert, layout.replicas),
         "pipeline": (layout.tensor * layout.data, layout.pipeline),
     }[axis]
     return Group(size, max(1, min(size, machine.per_node // stride)))

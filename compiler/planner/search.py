@@ -12,7 +12,7 @@ from ..check_recompute import check_recompute
 from ..cluster import Machine, machine_of
 from ..layout import Layout
 from ..lower import Lowered
-from .choice import Choice, changed
+from .choice import Choice, changed, expert_of
 from .confirm import Confirmed, confirmed
 from .step import quick_step
 from .tables import Tables
@@ -164,6 +164,10 @@ def _portions(
     if fixed.data not in (None, data):
         return
     name = f"data {data} x pipeline {depth} x tensor {tensor}"
+    expert = expert_of(spec)
+    if data % expert:
+        found.reject("the experts' ranks do not divide the data ranks", f"{name}, expert_parallel {expert}")
+        return
     if found.samples % data:
         found.reject("the batch does not divide among the data ranks", f"{found.samples} samples, data {data}")
         return
@@ -173,7 +177,7 @@ def _portions(
             for shard in SHARDS if data > 1 else ("none",):
                 if fixed.shard not in (None, shard) and data > 1:
                     continue
-                layout = Layout(data, depth, tensor, 1, shard, schedule, chunks, sequence, tables.machine.per_node)
+                layout = Layout(data, depth, tensor, expert, shard, schedule, chunks, sequence, tables.machine.per_node)
                 for way in ways:
                     yield Choice(layout, micro, share // micro, way)
 

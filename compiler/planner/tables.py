@@ -14,13 +14,13 @@ from ..pipeline.timeline import in_flight
 from ..plan import build_plan
 from ..refused import Refused
 from . import again
-from .choice import Choice, spec_of
+from .choice import Choice, expert_of, spec_of
 from .step import Again, RankWork, rank_works, simulated_idle, step_of_works
 from .units import Costs, Model, Part, Unit
 
 
 class Tables:
-    """What a search looks up; plans are made for one stage and two data ranks, and cut arithmetically."""
+    """What a search looks up; plans are made for one stage and few data ranks, and cut arithmetically."""
 
     def __init__(self, spec: Spec, lowered: Lowered, machine: Machine) -> None:
         self.spec, self.lowered, self.machine = spec, lowered, machine
@@ -39,7 +39,11 @@ class Tables:
         return self._models[key]
 
     def _split(self, tensor: int, sequence: bool) -> Model | str:
-        layout = Layout(data=2, tensor=tensor, sequence_parallel=sequence, gpu_per_node=self.machine.per_node)
+        expert = expert_of(self.spec)
+        layout = Layout(
+            data=max(2, expert), tensor=tensor, expert=expert, sequence_parallel=sequence,
+            gpu_per_node=self.machine.per_node,
+        )  # fmt: skip
         spec = spec_of(self.spec, Choice(layout, self.spec.training.micro_batch_size, 1, "off"))
         try:
             it = self.lowered

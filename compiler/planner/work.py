@@ -11,7 +11,7 @@ from ..dims import Dim, substitute
 from ..node import Node, Tensor, Value
 from ..ops import OPS
 from ..passes.precision import STORED, WIDTH
-from ..placement import CONVERSIONS
+from ..placement import CONVERSIONS, Move
 from ..plan import Plan
 from . import matmul
 from .matmul import STREAM, Product
@@ -265,7 +265,12 @@ class Worker:
         return Work(moves=counts)
 
     def _inner_moves(self, body: str, node: Node) -> Work:
-        """Collectives inside an op are over one number per row of its first input."""
+        """Collectives inside an op are over one number per row of its first input; rows of experts are counted.
+
+        Of these as many move as if all experts were used evenly, an estimate.
+        """
+        if any(axis == "expert" for axis, _ in node.moves):
+            return total(self._exchanged(node, axis, move) for axis, move in node.moves)
         first = self.plan.tensor(body, node.inputs[0])
         rows = self.elements(first) // max(1, self.number(first.shape[-1]) if first.shape else 1)
         counts = {(axis, move.kind, rows * WIDTH["fp32"]): (0.0, 0.0) for axis, move in node.moves}
@@ -273,6 +278,11 @@ class Worker:
             key = (axis, move.kind, rows * WIDTH["fp32"])
             counts[key] = (counts[key][0] + 1, 0.0)
         return Work(moves=counts)
+
+    def _exchanged(self, node: Node, axis: str, move: Move) -> Work:
+        width = WIDTH[node.dtypes[0] if move.format == "value" else move.format]
+        key = (axis, move.kind, self.number(move.forward) * width)
+        return Work(moves={key: (1.0, 1.0 if move.backward else 0.0)})
 
 
 def _joined(plan: Plan, body: str, nodes: list[Node]) -> list[list[Node]]:

@@ -14,7 +14,7 @@ from ..placement import Axis, Place, Row, shard
 from ..plan import Plan
 from ..rows import rows_of
 from .gradients import Carrying, differentiated
-from .places import Code, arguments, code_of, part, whole
+from .places import Code, arguments, code_of, has_batch, part, whole
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,20 @@ class Rules:
         return rows_of(node, inputs, self.axis, self.divisor, self.sequence)
 
     def _everywhere(self, node: Node) -> Iterator[Place]:
-        """A collective on one axis is linear, so that any type on the other one passes."""
+        """A collective on one axis is linear, so that any type on the other one passes; one on the data axis takes rows
+        with their samples.
+        """
+        if self.axis == "expert":
+            yield Place("I")
+            if node.attrs["axis"] == "tensor" and has_batch(node.outputs[0]):
+                yield shard(0)
+            return
         yield from (Place("I"), Place("R"), Place("P"))
         yield from (shard(d) for d, dim in enumerate(node.outputs[0].shape) if "B" in symbols(dim))
 
     def _extern(self, body: str, node: Node) -> Sequence[Row]:
         """A user's module sees whole tensors, and of the batch what its data rank has."""
-        if self.axis == "tensor":
+        if self.axis != "data":
             return [Row((Place("I"),) * len(node.inputs), (), (Place("I"),) * len(node.outputs))]
         inputs = [self.plan.tensor(body, value) for value in node.inputs]
         sides = [[_batch(tensor) or Place("R") for tensor in side] for side in (inputs, node.outputs)]
@@ -97,7 +104,7 @@ class Rules:
     def _suits(self, node: Node, used: Sequence[Code]) -> bool:
         """On the data axis every rank uses the whole of each parameter on its own samples."""
         pairs = zip(node.parameters, used, strict=True)
-        return self.axis == "tensor" or all(code == "R" or (not p.trained and code == "I") for p, code in pairs)
+        return self.axis != "data" or all(code == "R" or (not p.trained and code == "I") for p, code in pairs)
 
     def _possible(self, body: str, node: Node, row: Row) -> bool:
         """Whether the op makes what the row says: an `expand` to B samples makes one rank's, not those of all."""

@@ -33,7 +33,7 @@ def conversion(source: Code, target: Code) -> Conversion | None:
 
 def whole(tensor: Tensor, axis: Axis, size: int) -> Tensor:
     """The tensor before its split on an axis; `B` counts the samples of one data rank."""
-    if axis == "tensor" or not any("B" in symbols(dim) or isinstance(dim, Poly) for dim in tensor.shape):
+    if axis != "data" or not any("B" in symbols(dim) or isinstance(dim, Poly) for dim in tensor.shape):
         return tensor
     return replace(tensor, shape=tuple(_times(dim, "B", symbol("B") * size) for dim in tensor.shape))
 
@@ -52,6 +52,8 @@ def joined(tensor: Tensor, place: Place, axis: Axis, size: int) -> Tensor:
         return tensor
     at = place.dim
     dim = tensor.shape[at]
+    if axis == "expert" and "B" in symbols(dim):
+        return tensor
     parts = symbol("S") // size
     grown = _replaced(dim, parts, symbol("S")) if axis == "tensor" and isinstance(dim, Poly) else dim * size
     return replace(tensor, shape=(*tensor.shape[:at], grown, *tensor.shape[at + 1 :]))
@@ -59,7 +61,7 @@ def joined(tensor: Tensor, place: Place, axis: Axis, size: int) -> Tensor:
 
 def rank_view(tensor: Tensor, axis: Axis, size: int) -> Tensor:
     """A whole tensor in sizes of one rank: on the data axis `B` counts one rank's samples."""
-    if axis == "tensor":
+    if axis != "data":
         return tensor
     return replace(tensor, shape=tuple(d // size if "B" in symbols(d) else d for d in tensor.shape))
 
@@ -76,7 +78,9 @@ def _replaced(dim: Poly, part: Dim, by: Dim) -> Dim:
 
 
 def cut(dim: Dim, axis: Axis, size: int) -> Dim:
-    """One rank's share of a dimension; of one that holds `S`, that is of the sequence."""
+    """One rank's share of a dimension; of one that holds `S`, that is of the sequence; of rows, the mean over ranks."""
+    if axis == "expert" and "B" in symbols(dim):
+        return dim
     if axis == "tensor" and "S" in symbols(dim):
         return _times(dim, "S", symbol("S") // size)
     return dim // size

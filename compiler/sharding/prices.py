@@ -18,7 +18,7 @@ from .places import Code
 # of InfiniBand, which the data axis crosses.
 FLOPS = 989e12
 MEMORY = 3.35e12
-LINK: Mapping[Axis, float] = {"tensor": 450e9, "data": 50e9}
+LINK: Mapping[Axis, float] = {"tensor": 450e9, "data": 50e9, "expert": 50e9}
 LATENCY = 1e-9
 """Seconds for starting a collective: far less than it takes, so that a model made small is laid out like the large one;
 among equals, fewer collectives win."""
@@ -27,7 +27,8 @@ OTHERS_SAMPLES = 1.0
 
 WHOLE_MATRIX = 1e-6
 """Seconds for each element of a matrix that a rank of the tensor axis holds: far above what any collective takes, since
-`tensor_model_parallel` asks for ranks that share each matrix; time decides among the ways to do so."""
+`tensor_model_parallel` asks for ranks that share each matrix; time decides among the ways to do so. So is it with
+`expert_parallel` and the experts."""
 ADAMW_STEP = 28
 """Bytes that an AdamW step moves for each fp32 parameter: weight, gradient and two averages read, three written."""
 
@@ -78,7 +79,7 @@ class Prices:
             if parameter.trained:
                 held = elements / self.size if code[0] == "S" else elements
                 total += held * ADAMW_STEP / MEMORY
-                if self.axis == "tensor" and len(parameter.shape) > 1:
+                if self.axis != "data" and len(parameter.shape) > 1:
                     total += held * WHOLE_MATRIX
                 if code == "R":  # once per step, together with others: latency does not count
                     total += 2 * 4 * elements / LINK[self.axis]

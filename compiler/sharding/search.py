@@ -142,7 +142,7 @@ class Search:
         def price(source: Code, target: Code) -> float | None:
             if not carries and {source, target} == {"I", "R"}:
                 return 0.0
-            found = conversion(source, target)
+            found = conversion(source, target) if self.axis != "expert" else None
             if found is None:
                 return None
             moved = self.prices.collective(found.forward, amount)
@@ -232,7 +232,7 @@ class _Builder:
         search, ties = self.search, self.search.ties
         tensors, outputs = search.rules.inputs(self.body, node), search.rules.outputs(node)
         sites = [(self.body, node.name, p.name) for p in node.parameters]
-        tied = search.axis == "tensor"
+        tied = search.axis != "data"
         found = []
         for choice in search.rules.choices(self.body, node):
             pairs = list(zip(sites, choice.parameters, strict=True))
@@ -316,6 +316,8 @@ class _Builder:
         tensor, carries = self.search.plan.tensor(self.body, value), value in self.search.gradients[self.body]
         if self.search.axis == "data":
             usual = {"R" if carries else "I", "S0", *(("P",) if not tensor.shape else ())}
+        elif self.search.axis == "expert":
+            usual = {"I", "S0"}
         else:
             along = (
                 [f"S{d}" for d, dim in enumerate(tensor.shape) if "S" in symbols(dim)] if self.search.sequence else []
@@ -358,7 +360,7 @@ class _Builder:
         A loss and a metric are one number on the tensor axis, and on the data axis a sum over ranks, which is what an
         evaluation takes; an exit has each rank's samples.
         """
-        if self.search.axis == "tensor":
+        if self.search.axis != "data":
             return ["I"]
         return {"loss": ["P"], "metric": ["P"], "exit": ["S0", "I"]}[objective.kind]
 

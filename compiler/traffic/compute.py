@@ -86,14 +86,19 @@ def _converted(plan: Plan, body: str, node: Node, backward: bool) -> Iterator[Tr
 
 
 def _moved(plan: Plan, node: Node, backward: bool) -> Iterator[Traffic]:
-    """Collectives inside an op; they move fp32 numbers, and `Move` counts those that a rank hands in."""
+    """Collectives inside an op; `Move` counts the numbers that a rank hands in, fp32 if it does not say otherwise.
+
+    The rows that go to experts and back depend on the data: counted are as many as there would be if all experts were
+    used evenly, an estimate.
+    """
     for axis, move in node.moves:
         count = ranks(plan, axis)
+        width = WIDTH[node.dtypes[0] if move.format == "value" else move.format]
         blocks = count if move.kind == "all_gather" else 1
         given = ((move.kind, move.forward), (OPPOSITE.get(move.kind, move.kind), move.backward if backward else 0))
         for kind, size in given:
             if size:
-                yield row(axis, kind, "activations", number(plan, size) * 4 * blocks, count)
+                yield row(axis, kind, "activations", number(plan, size) * width * blocks, count)
 
 
 def _differentiated(flow: Flow, body: str, node: Node) -> bool:
@@ -113,4 +118,7 @@ def number(plan: Plan, dim: Dim) -> int:
 def ranks(plan: Plan, axis: str) -> int:
     """Number of ranks on an axis, or of the whole run."""
     layout = plan.layout
-    return {"data": layout.data, "tensor": layout.tensor, "pipeline": layout.pipeline, "world": layout.world}[axis]
+    parts = {"expert": layout.expert, "replica": layout.replicas}  # of the data axis
+    return {"data": layout.data, "tensor": layout.tensor, "pipeline": layout.pipeline, "world": layout.world, **parts}[
+        axis
+    ]

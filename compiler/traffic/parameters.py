@@ -13,7 +13,7 @@ from math import prod
 
 from ...dsl.spec import Spec
 from ..lower.parameters import tied_names
-from ..node import Body, Node, Parameter
+from ..node import Body, Node, Parameter, is_split
 from ..passes.precision import WIDTH
 from ..plan import Plan, Stage
 from .compute import ranks
@@ -61,7 +61,12 @@ def synced(plan: Plan, spec: Spec, flow: Flow, rank: int) -> Iterator[Traffic]:
     sharded = plan.layout.shard != "none" and plan.layout.data > 1
     if plan.layout.data > 1:
         whole = [each for each in everything if not (sharded and each.parameter.shape)]
-        yield from _added("data", (each for each in reversed(whole) if each.learns), ranks(plan, "data"))
+        for axis in ("data", "replica") if plan.layout.expert > 1 else ("data",):
+            chosen = [
+                each for each in reversed(whole) if each.learns and is_split(each.parameter) == (axis == "replica")
+            ]
+            if ranks(plan, axis) > 1:
+                yield from _added(axis, chosen, ranks(plan, axis))
     if sharded:
         counts = gathers(plan.layout, spec.training.gradient_accumulation, rank)
         for held, index in zip(models, [stage.index for stage in stages] or [0], strict=True):

@@ -37,7 +37,9 @@ class Parallel(Record):
     data_parallel: int | Auto = setting(
         "Ranks that share the batch; `auto` is what the other axes leave.", default=AUTO, least=1
     )
-    expert_parallel: int | Auto = setting("Ranks that share the experts.", default=1, least=1, compiled=False)
+    expert_parallel: int | Auto = setting(
+        "Ranks of the data axis that share the experts: neighbours, each with its own.", default=1, least=1
+    )
     context_parallel: int | Auto = setting("Ranks that share each sequence.", default=1, least=1, compiled=False)
     sequence_parallel: bool = setting("Shards norms and residuals by sequence on the tensor axis.", default=False)
     shard: Literal["none", "optimizer", "gradients", "parameters"] | Auto = setting(

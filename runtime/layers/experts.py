@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -96,9 +96,52 @@ def dispatch(x: Tensor, chosen: Tensor, experts: int) -> tuple[Tensor, Tensor, T
 
 def combine(rows: Tensor, order: Tensor, weights: Tensor) -> Tensor:
     """Adds the rows of each token up, weighted: the way back of `dispatch`; `weights` is [..., top]."""
-    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    chosen = rows.index_select(0, place).view(*weights.shape, -1)
+    chosen = rows.index_select(0, _inverse(order)).view(*weights.shape, -1)
     return (chosen * weights.unsqueeze(-1).to(rows.dtype)).sum(-2)
+
+
+class Order(NamedTuple):
+    """The way back of rows that are on the ranks of their experts.
+
+    `choices` is the order of `dispatch`; `arrived` the place that each row had on arrival; `sent` and `received` count
+    the rows from this rank to each rank and from each rank to this one.
+    """
+
+    choices: Tensor
+    arrived: Tensor
+    sent: list[int]
+    received: list[int]
+
+
+def split_dispatch(x: Tensor, chosen: Tensor, experts: int, axis: Axis) -> tuple[Tensor, Tensor, Order]:
+    """`dispatch` to the ranks of the axis, each of which has as many of the `experts`, in their order.
+
+    Rows and sizes are those of this rank's experts; rows of one expert are in the order of the ranks they come from.
+    """
+    rows, sizes, choices = dispatch(x, chosen, experts)
+    counts, sent, received = _told(sizes, axis)
+    arriving = collectives.exchange(rows, axis, sent, received)
+    own = torch.arange(experts // axis.size, device=x.device).repeat(axis.size)
+    arrived = own.repeat_interleave(counts.flatten(), output_size=sum(received)).argsort(stable=True)
+    return arriving.index_select(0, arrived), counts.sum(0), Order(choices, arrived, sent, received)
+
+
+def _told(sizes: Tensor, axis: Axis) -> tuple[Tensor, list[int], list[int]]:
+    """Rows that come from each rank for each expert of this one; numbers of rows to each rank and from each."""
+    own = [len(sizes) // axis.size] * axis.size
+    counts = collectives.exchange(sizes, axis, own, own).view(axis.size, -1)
+    sent, received = torch.stack((sizes.view(axis.size, -1).sum(1), counts.sum(1))).tolist()
+    return counts, sent, received
+
+
+def split_combine(rows: Tensor, order: Order, weights: Tensor, axis: Axis) -> Tensor:
+    """The way back of `split_dispatch`, and `combine`."""
+    returned = collectives.exchange(rows.index_select(0, _inverse(order.arrived)), axis, order.received, order.sent)
+    return combine(returned, order.choices, weights)
+
+
+def _inverse(order: Tensor) -> Tensor:
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
 
 
 class ExpertLinear(nn.Module):

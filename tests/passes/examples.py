@@ -16,6 +16,7 @@ SEQUENCE = (*TENSOR, "parallel.sequence_parallel=true")
 DATA = ("parallel.world_size=2",)
 BOTH = ("parallel.world_size=4", "parallel.tensor_model_parallel=2")
 SHARDED = (*BOTH, "parallel.shard=parameters")
+EXPERTS = ("parallel.world_size=4", "parallel.expert_parallel=2")
 LAYOUTS = {"tensor": TENSOR, "sequence": SEQUENCE, "data": DATA, "both": BOTH, "zero": SHARDED}
 
 

@@ -140,12 +140,13 @@ def _elsewhere(nodes: tuple[Node, ...], node: Node, mutant: MakesMutant) -> Iter
 def _of_moves(plan: Plan, body: str, node: Node) -> Iterator[Mutant]:
     for i, (axis, move) in enumerate(node.moves):
         others = (*node.moves[:i], *node.moves[i + 1 :])
-        turned = ("data" if axis == "tensor" else "tensor", move)
         changes: dict[str, tuple[tuple[str, Move], ...]] = {
             "deleted": others,
             "doubled": (*node.moves, (axis, move)),
-            "on the other axis:": (*node.moves[:i], turned, *node.moves[i + 1 :]),
         }
+        for other in ("data", "tensor", "expert"):
+            if other != axis:
+                changes[f"on the {other} axis:"] = (*node.moves[:i], (other, move), *node.moves[i + 1 :])
         for what, moves in changes.items():
             yield _rewritten(plan, body, {node.name: replace(node, moves=moves)}, f"{what} move of {node.name}", node)
         receiver = next(
@@ -175,8 +176,9 @@ def _of_sync(plan: Plan, sync: Sync) -> Iterator[Mutant]:
 
     yield mutant("deleted", rest)
     yield mutant("doubled", (*plan.syncs, sync))
-    other = replace(sync, axis="data" if sync.axis == "tensor" else "tensor")
-    yield mutant("on the other axis:", (*rest, other))
+    for axis in ("data", "tensor", "replica"):
+        if axis != sync.axis:
+            yield mutant(f"on the {axis} axis:", (*rest, replace(sync, axis=axis)))
     kind = replace(sync, kind="shard" if sync.kind == "all_reduce" else "all_reduce")
     yield mutant("of the other kind:", (*rest, kind))
     receiver = next((each for each in plan.syncs if (each.body, each.node) != (sync.body, sync.node)), None)

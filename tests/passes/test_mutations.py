@@ -8,11 +8,12 @@ import pytest
 
 from dskc.compiler.check_parameters import parameter_faults
 from dskc.compiler.check_placement import placement_faults
-from dskc.compiler.placement import AXES
+from dskc.compiler.node import Node
+from dskc.compiler.placement import AXES, INVARIANT, REPLICATED, shard
 from dskc.compiler.plan import Plan
 from dskc.compiler.verify import PlanError, verify
 
-from .examples import EXAMPLES, LAYOUTS, placed, placed_in
+from .examples import EXAMPLES, EXPERTS, LAYOUTS, placed, placed_in
 from .mutants import Mutant, mutants
 
 # Each example with its tensors, its sequences where it has some, and its samples and parameters split over ranks.
@@ -66,6 +67,42 @@ def test_every_mutant_is_refused_with_its_place(name: str, layout: str) -> None:
 
     assert alive == []
     assert count > 20
+
+
+def test_every_mutant_of_experts_on_several_ranks_is_refused() -> None:
+    plan = placed("deepseek_small", *EXPERTS)
+    assert list(placement_faults(plan)) == []
+    assert {sync.axis for sync in plan.syncs} == {"data", "replica"}
+    assert sum(len(node.moves) for node in plan.nodes("mixture_of_experts")) == 3
+
+    count, alive = survivors(plan)
+
+    assert alive == []
+    assert count > 20
+
+
+def test_an_exchange_that_is_left_out_with_its_types_is_refused_where_rows_meet_experts() -> None:
+    def stays(body: str, node: Node) -> Node:
+        if node.op not in ("dispatch", "combine"):
+            return node
+        return replace(node, moves=(), placements=tuple({**p, "expert": INVARIANT} for p in node.placements))
+
+    faults = list(placement_faults(placed("deepseek_small", *EXPERTS).rewrite(stays)))
+
+    assert any("`gate`" in fault and "`weight` is S(0) on the expert axis" in fault for fault in faults)
+    assert any(fault.endswith("`down` is S(0) on the expert axis, but `combine` needs I") for fault in faults)
+
+
+def test_rows_at_their_experts_cannot_be_gathered_over_the_data_axis() -> None:
+    plan = placed("deepseek_small", *EXPERTS)
+    body = "mixture_of_experts"
+    gate = next(node for node in plan.nodes(body) if node.name == "gate")
+    attrs = {"axis": "data", "source": shard(0), "target": REPLICATED}
+    wrong = replace(gate, op="collective", inputs=gate.inputs[:1], attrs=attrs, parameters=(), label=None)
+    changed = plan.rewrite(lambda name, node: wrong if (name, node.name) == (body, "gate") else node)
+    changed.graphs[body].remove_edge(gate.inputs[1][0], "gate", key=1)
+
+    assert any("lies by expert, not by the samples" in fault for fault in placement_faults(changed))
 
 
 def test_a_missing_sync_is_found_after_every_pass() -> None:
