@@ -31,22 +31,46 @@ LIMIT = 0.05
 
 @dataclass(frozen=True)
 class Case:
-    """An example with its precision, its checkpointing, and further settings."""
+    """An example with its precision, its checkpointing, further settings, and one of `LAYOUTS`.
+
+    `pipeline` is the rank of the pipeline that is measured; ranks of the other axes hold the same.
+    """
 
     example: str
     precision: str
     checkpointing: str
     flags: tuple[str, ...] = ()
+    layout: str = ""
+    pipeline: int = 0
 
     @property
     def name(self) -> str:
         """For tables and folders."""
-        words = (self.example, self.precision, self.checkpointing, *(flag.split(".")[-1] for flag in self.flags))
-        return " ".join(words)
+        words = [self.example, self.precision, self.checkpointing, *(flag.split(".")[-1] for flag in self.flags)]
+        words += [self.layout] if self.layout else []
+        return " ".join([*words, f"stage={self.pipeline}"] if "pipeline" in self.layout else words)
 
 
 DEEP = ("model.depth=64",)
+LAYOUTS = {
+    "": (),
+    "data2": ("world_size=2",),
+    "zero1": ("world_size=2", "shard=optimizer"),
+    "zero2": ("world_size=2", "shard=gradients"),
+    "zero3": ("world_size=2", "shard=parameters"),
+    "zero3x8": ("world_size=8", "shard=parameters"),
+    "tensor2": ("world_size=2", "tensor_model_parallel=2"),
+    "sequence2": ("world_size=2", "tensor_model_parallel=2", "sequence_parallel=true"),
+    "zero3xtensor2": ("world_size=4", "tensor_model_parallel=2", "shard=parameters"),
+    "pipeline2": ("world_size=2", "pipeline_depth=2", "schedule=one_f_one_b"),
+    "pipeline2-interleaved": ("world_size=2", "pipeline_depth=2", "schedule=interleaved(2)"),
+    "pipeline2-gpipe": ("world_size=2", "pipeline_depth=2", "schedule=gpipe"),
+    "pipeline2xdata2xtensor2": ("world_size=8", "pipeline_depth=2", "tensor_model_parallel=2"),
+    "pipeline2xzero1xtensor2": ("world_size=8", "pipeline_depth=2", "tensor_model_parallel=2", "shard=optimizer"),
+}
+"""What a rank of a layout is called in the table, and its settings of `parallel`."""
 LARGE = ("training.micro_batch_size=32",)
+MICRO = ("training.gradient_accumulation=4",)
 CASES = (
     Case("stdlib_gpt", "bf16", "off"),
     Case("stdlib_gpt", "bf16", "full"),
@@ -79,6 +103,31 @@ CASES = (
     Case("deepseek_small", "bf16", "full"),
     Case("deepseek_small", "bf16", "sqrt"),
     Case("deepseek_small", "bf16", "selective"),
+    Case("stdlib_gpt", "bf16", "off", (), "data2"),
+    Case("stdlib_gpt", "bf16", "off", (), "zero1"),
+    Case("stdlib_gpt", "bf16", "full", (), "zero2"),
+    Case("stdlib_gpt", "bf16", "full", (), "zero3"),
+    Case("stdlib_gpt", "fp32", "off", (), "zero3"),
+    Case("stdlib_gpt", "fp32", "sqrt", (), "tensor2"),
+    Case("stdlib_gpt", "bf16", "off", (), "sequence2"),
+    Case("stdlib_gpt", "bf16", "off", (), "zero3xtensor2"),
+    Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2"),
+    Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2", 1),
+    Case("stdlib_gpt", "bf16", "full", MICRO, "pipeline2-interleaved"),
+    Case("stdlib_gpt", "bf16", "full", MICRO, "pipeline2xdata2xtensor2"),
+    Case("bert", "bf16", "selective", LARGE, "zero2"),
+    Case("bert", "fp32", "off", LARGE, "data2"),
+    Case("bert", "bf16", "sqrt", LARGE, "zero3xtensor2"),
+    Case("bert", "fp32", "off", (*LARGE, *MICRO), "pipeline2", 1),
+    Case("clip", "bf16", "off", LARGE, "zero3"),
+    Case("clip", "fp32", "full", LARGE, "tensor2"),
+    Case("resnet50", "fp32", "off", (), "data2"),
+    Case("resnet50", "bf16", "full", (), "zero3"),
+    Case("deepseek_small", "bf16", "off", (), "zero1"),
+    Case("deepseek_small", "bf16", "full", (), "zero3xtensor2"),
+    Case("llama", "bf16", "full", (), "zero3x8"),
+    Case("llama", "bf16", "selective", (), "zero3x8"),
+    Case("llama", "bf16", "off", ("model.depth=8",), "zero3xtensor2"),
 )
 
 
@@ -106,29 +155,37 @@ def main() -> int:
 def line(row: dict[str, Any]) -> str:
     """One row of the table."""
     sizes = f"{row['predicted'] / 2**20:10.1f} MiB predicted{row['measured'] / 2**20:10.1f} MiB measured"
-    return f"{row['case']:46}{sizes}{row['error']:+8.1%}  {row['moment']}"
+    return f"{row['case']:72}{sizes}{row['error']:+8.1%}  {row['moment']}, {row['measured_at']}"
 
 
 def predicted(case: Case, folder: Path) -> dict[str, Any]:
     """Writes the program of a case; its row so far."""
-    text = (ROOT / "examples" / f"{case.example}.dsk").read_text("utf-8")
+    folders = (ROOT / "examples", ROOT / "benchmarks" / "published")
+    path = next(place for place in folders if (place / f"{case.example}.dsk").exists()) / f"{case.example}.dsk"
+    text = path.read_text("utf-8")
     source = Source(f"{case.example}.dsk", text.split("compression {")[0])
-    settings = (f"precision.compute={case.precision}", f"memory.checkpointing={case.checkpointing}")
+    settings = [f"precision.compute={case.precision}", f"memory.checkpointing={case.checkpointing}"]
+    settings += [f"parallel.{setting}" for setting in LAYOUTS[case.layout]]
     checked = check(source, None, ("training.execution=eager", *settings, *case.flags))
     assert checked.spec is not None
     assert checked.lowered is not None, [each.message for each in checked.sink]
     gate(checked.spec, checked.sink)
     plan = make_plan(checked.spec, checked.lowered)
     start = time.perf_counter()
-    (memory,) = memory_of(plan, checked.spec)
+    memory = memory_of(plan, checked.spec)[case.pipeline]
     seconds = time.perf_counter() - start
     files = program(checked.spec, plan, checked.sink)
-    assert files is not None, [each.message for each in checked.sink]
+    assert files is not None, (case.name, [each.message for each in checked.sink])
     inputs = [
         (name, [plan.sizes.get(str(dim), dim) if str(dim) != "B" else "B" for dim in tensor.shape], tensor.kind)
         for name, tensor in checked.lowered.inputs
     ]
-    for name, content in {**files, "inputs.json": json.dumps(inputs)}.items():
+    layout = plan.layout
+    about = {"rank": case.pipeline * layout.data * layout.tensor, "world": layout.world}
+    texts = {**files, "inputs.json": json.dumps(inputs)} | (
+        {"rank.json": json.dumps(about)} if layout.world > 1 else {}
+    )
+    for name, content in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8")
@@ -142,7 +199,9 @@ def measured(folders: list[Path]) -> list[dict[str, Any]]:
     command = [sys.executable, str(Path(__file__).with_name("fake") / "measure.py"), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr[-2000:]
-    return [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
+    lines = [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
+    found = {each["case"]: each for each in lines}
+    return [found[folder.name] for folder in folders]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,51 +22,10 @@ import cuda
 
 cuda.install()
 
+import rank  # noqa: E402
 import torch  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_leaves  # noqa: E402
-
-
-class Tracker(TorchDispatchMode):
-    """Bytes of all storages that were made inside and are alive; `peak` is the most of them, `at` the op then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.at = ""
-        self.known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self.log: list[tuple[str, int]] = []
-        self.held: dict[str, int] = {}
-        self.kinds: dict[str, Any] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._fused_sgd_.default:  # works in place, and has no fake kernel
-            return None
-        try:
-            result = func(*args, **(kwargs or {}))
-        except AssertionError as error:
-            raise RuntimeError(f"{func} has no fake kernel") from error
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and leaf.device.type == "cuda":
-                self.add(leaf.untyped_storage())
-        if not str(func).startswith("prim"):
-            self.log.append((str(func), self.now))
-        if self.now > self.peak:
-            self.peak, self.at = self.now, f"{func} ({len(self.log)})"
-            self.held = {name: sum(t.untyped_storage().nbytes() for t in f()) for name, f in self.kinds.items()}
-        return result
-
-    def add(self, storage: Any) -> None:
-        if storage in self.known:
-            return
-        size = storage.nbytes()
-        self.known[storage] = size
-        self.now += size
-        weakref.finalize(storage, self.release, size)
-
-    def release(self, size: int) -> None:
-        self.now -= size
+from tracker import Tracker  # noqa: E402
 
 
 class Batches:
@@ -174,7 +132,12 @@ def measure(folder: Path) -> dict[str, Any]:
     return result
 
 
+def several(folder: Path) -> bool:
+    """Whether the program is for several ranks, of which one is measured."""
+    return (folder / "rank.json").exists()
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        if not name.startswith("--"):
-            print(json.dumps(measure(Path(name).resolve())), flush=True)
+    folders = [Path(name).resolve() for name in sys.argv[1:] if not name.startswith("--")]
+    for folder in sorted(folders, key=several, reverse=True):  # before autograd has threads, a process can be copied
+        print(json.dumps(rank.measure(folder) if several(folder) else measure(folder)), flush=True)

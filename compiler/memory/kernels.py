@@ -12,6 +12,7 @@ from itertools import pairwise
 from ..node import Node, Tensor
 from ..ops import OPS
 from ..ops.rearrange import axis_sizes, parse
+from ..ops.sharding import moving
 from ..passes.precision import STORED, WIDTH
 from .player import FLOATS, Kernel, Player, widest
 from .tape import Fake, Order
@@ -134,7 +135,12 @@ def _batch_norm(p: Player, node: Node, xs: Sequence[Fake], inputs: Sequence[Tens
     (x,) = xs
     channels = p.number(inputs[0].shape[1])
     weights = [p.weight(name, channels) for name in ("weight", "bias")]
-    return [p.ran(node.label or node.op, (x, *weights), x.count, x.dtype, (x,), channels * 8)]
+    work = 0
+    if moving(node):  # `layers.SplitBatchNorm`: plain kernels in fp32
+        wide, copies = 4 * x.count, int(x.dtype != "fp32")
+        p.ledger.burst((2 + copies) * wide)
+        work = (4 + copies) * wide
+    return [p.ran(node.label or node.op, (x, *weights), x.count, x.dtype, (x,), channels * 8, workspace=work)]
 
 
 def _add(p: Player, node: Node, xs: Sequence[Fake], inputs: Sequence[Tensor]) -> list[Fake]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from .stage import KINDS
 
 Amounts = dict[str, int]
+Top = tuple[int, Amounts, str]
 
 
 @dataclass(eq=False)
@@ -64,6 +65,14 @@ class Ledger:
         """Memory that is gone again at once."""
         self.add(kind, size)
         self.add(kind, -size)
+
+    def top(self) -> Top:
+        """The peak so far, for `back_to`."""
+        return self.peak, self.most, self.moment
+
+    def back_to(self, top: Top) -> None:
+        """Forgets a peak that came later."""
+        self.peak, self.most, self.moment = top
 
     def since(self, before: Amounts) -> Amounts:
         """What has changed, by kind."""

@@ -12,6 +12,7 @@ from ..lower.parameters import Owned, owned
 from ..node import Body, Node, Value
 from ..passes.precision import WIDTH
 from ..plan import Plan
+from .gathered import ROOT, Path, Sharded
 from .ledger import Ledger
 from .pipelined import Known, play_schedule
 from .player import Player
@@ -27,6 +28,10 @@ BUCKETS = 4 * (25 << 20)
 """Bytes of gradients that `runtime.replicated` has on their way at a time."""
 
 
+Layers = dict[Path, tuple[int, int]]
+"""Trained values of one iteration, and of all, by the path of a repeat."""
+
+
 def memory_of(plan: Plan, spec: Spec) -> tuple[StageMemory, ...]:
     """One entry for each rank of the pipeline; ranks of the other axes hold the same."""
     ranks = sorted({stage.rank for stage in plan.stages}) or [0]
@@ -39,38 +44,44 @@ def _rank(plan: Plan, spec: Spec, rank: int, known: Known) -> StageMemory:
     ledger = Ledger(doing="start of the step")
     low = {"bf16": "bf16", "fp16": "fp16", "fp8": "bf16"}.get(spec.precision.compute, "fp32")
     shares = plan.layout.data if plan.layout.shard != "none" else 1
-    trained, largest = _stored(plan, [stage.body for stage in stages] or ["forward"], ledger)
+    trained, layers = _stored(plan, [stage.body for stage in stages] or ["forward"], ledger)
     ledger.add("parameters", 4 * trained // shares)
     ledger.add("optimizer", 4 * trained // shares * _states(spec))
     tape = Tape(ledger)
-    if shares > 1:
-        tape.shares = shares if plan.layout.shard != "optimizer" else 1
-        units = min(2 * largest + (trained - _in_units(plan, trained)), trained)
-        gathered = units if plan.layout.shard == "parameters" else trained
-        ledger.add("communication", gathered * WIDTH[low])
+    if shares > 1 and stages:
+        ledger.add("communication", trained * WIDTH[low])
+    elif shares > 1:
+        tape.sharded = Sharded(ledger, plan.layout.shard, shares, WIDTH[low], _units(trained, layers))
     runner = Runner(plan, Player(dict(plan.sizes), low, ledger, tape, gathered=low if shares > 1 else None))
     if stages:
         play_schedule(plan, spec, runner, stages, known)
     else:
-        for _ in range(min(spec.training.gradient_accumulation, 2)):
-            micro_batch(plan, runner)
+        for part in reversed(range(min(spec.training.gradient_accumulation, 2))):
+            micro_batch(plan, runner, last=not part)
     if plan.layout.data > 1 and shares == 1:
         ledger.doing = "gradients added up over the data axis"
         ledger.burst(min(BUCKETS, 4 * trained), "communication")
-    if shares > 1 and plan.layout.shard == "optimizer":
+    if shares > 1 and stages:
+        largest = max((size for size, _ in layers.values()), default=0)
         ledger.doing = "gradients scattered over the data axis"
         ledger.burst(4 * largest + 4 * trained // shares, "communication")
     margin = int(ledger.peak * (ROUNDING + FRAGMENTS))
     return StageMemory(rank=rank, moment=ledger.moment, margin=margin, **ledger.most)
 
 
-def micro_batch(plan: Plan, runner: Runner) -> None:
-    """Forward and backward of the whole model."""
+def micro_batch(plan: Plan, runner: Runner, last: bool) -> None:
+    """Forward and backward of the whole model; with ZeRO the `last` one lets go of what it has gathered."""
+    sharded = runner.player.tape.sharded
+    if sharded is not None:
+        sharded.last = last
+        sharded.begin(ROOT)
     nodes = plan.nodes("forward")
     losses = [each.value for each in plan.objectives if each.kind == "loss"]
     given = {(node.name, 0): batch(runner.player, node) for node in nodes if node.op == "input"}
     entries, results = forward(runner, "forward", _emitted(plan, nodes), given, losses)
     backward(runner, entries, results)
+    if sharded is not None:
+        sharded.finish()
 
 
 def batch(player: Player, node: Node) -> Fake:
@@ -129,8 +140,8 @@ def _leading(nodes: Sequence[Node], values: Sequence[Value]) -> set[str]:
     return wanted
 
 
-def _stored(plan: Plan, bodies: Sequence[str], ledger: Ledger) -> tuple[int, int]:
-    """Number of trained values, and of those of the largest layer; what is not trained is added to the ledger."""
+def _stored(plan: Plan, bodies: Sequence[str], ledger: Ledger) -> tuple[int, Layers]:
+    """Number of trained values, and those of repeats; what is not trained is added to the ledger."""
     known = {
         name: Body(name, body.block, plan.nodes(name), plan.results[name], body.span)
         for name, body in plan.bodies.items()
@@ -139,18 +150,17 @@ def _stored(plan: Plan, bodies: Sequence[str], ledger: Ledger) -> tuple[int, int
     for each in found:
         if not each.parameter.trained:
             ledger.add("buffers", _elements(each) * (8 if each.parameter.kind == "int" else 4))
-    layers: dict[str, int] = {}
-    for each in (each for each in found if each.parameter.trained):
-        if each.count > 1:
-            layer = each.path.split(".*")[0]
-            layers[layer] = layers.get(layer, 0) + _elements(each) // each.count
-    return sum(_elements(each) for each in found if each.parameter.trained), max(layers.values(), default=0)
+    layers: Layers = {}
+    for each in (each for each in found if each.parameter.trained and ".*" in each.path):
+        path = tuple(each.path.split(".*")[0].split("."))
+        one, all_of_them = layers.get(path, (0, 0))
+        layers[path] = (one + _elements(each) // each.count, all_of_them + _elements(each))
+    return sum(_elements(each) for each in found if each.parameter.trained), layers
 
 
-def _in_units(plan: Plan, trained: int) -> int:
-    """Trained values in repeats at the model's top, which ZeRO gathers one iteration at a time."""
-    nodes = plan.nodes("forward")
-    return min(sum(n.cost.parameters for n in nodes if n.op == "repeat" and n.cost is not None), trained)
+def _units(trained: int, layers: Layers) -> dict[Path, int]:
+    """Values that ZeRO gathers at a time: of an iteration of each repeat, and of all that is in none."""
+    return {path: one for path, (one, _) in layers.items()} | {ROOT: trained - sum(n for _, n in layers.values())}
 
 
 def _elements(each: Owned) -> int:

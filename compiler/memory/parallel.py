@@ -32,6 +32,8 @@ def beside(player: Player, node: Node, xs: Sequence[Fake]) -> list[Fake]:
 
 def _collective(player: Player, node: Node, x: Fake) -> Fake:
     """Nothing is saved; in both directions blocks are joined in a buffer that goes at once."""
+    if node.dtypes:
+        x = player.cast(x, node.dtypes[0])
     source, target = node.attrs["source"], node.attrs["target"]
     name = CONVERSIONS[source.kind, target.kind].name
     if name in PASSES:

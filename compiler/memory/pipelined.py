@@ -86,7 +86,7 @@ def known_changes(plan: Plan, runner: Runner, stage: Stage, known: Known) -> dic
     """What forward and backward of a stage do, once with and once without gradients of its parameters before."""
     if stage.body not in known:
         apart = Ledger()
-        tape = Tape(apart, shares=runner.player.tape.shares)
+        tape = Tape(apart)
         player = replace(runner.player, ledger=apart, tape=tape, cache={}, scope=[])
         alone = replace(runner, player=player, modules=((),))
         known[stage.body] = {}

@@ -13,11 +13,11 @@ from ..plan import Plan
 from .kernels import play
 from .ledger import Storage
 from .player import FLOATS, Player
-from .tape import Again, Entry, Fake, Many, Mark
+from .tape import Again, Edge, Entry, Fake, Many, Mark
 
 Path = tuple[str, ...]
-PLAYED = 3
-"""Iterations of a repeat that are played: the first two and the last; those between are like the second."""
+PLAYED = 4
+"""Iterations of a repeat that are played: two at each end; those between are like the second, or last but one."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Runner:
             for index in range(count):
                 if count > PLAYED and index == 2:
                     self._skip(count - PLAYED)
-                if 2 <= index < count - 1:
+                if 2 <= index < count - 2:
                     continue
                 self.player.tape.entries.append(Mark())
                 before, copies = dict(self.player.ledger.now), set(self.player.cache)
@@ -135,9 +135,22 @@ class Runner:
         """One segment of iterations."""
         paths = [(*self._path(node), str(first + i)) for i in range(part.segment)]
         if part not in node.recompute:
-            return replace(self, modules=(*self.modules, paths[0])).body(str(node.body), values)
+            return self._iteration(replace(self, modules=(*self.modules, paths[0])), str(node.body), values)
         insides = replace(self, modules=(*self.modules, paths[0]))
         return self._recomputed(insides, [str(node.body)] * part.segment, values, part.kind, paths)
+
+    @staticmethod
+    def _iteration(inside: Runner, body: str, values: Sequence[Fake]) -> list[Fake]:
+        """One iteration, gathered where ZeRO has cut its parameters up."""
+        tape, path = inside.player.tape, inside.modules[-1]
+        if tape.sharded is None or not tape.sharded.is_unit(path):
+            return inside.body(body, values)
+        tape.entries.append(Edge(path, begins=True))
+        tape.sharded.begin(path)
+        made = inside.body(body, values)
+        tape.sharded.end(path)
+        tape.entries.append(Edge(path, begins=False))
+        return made
 
     def _recomputed(
         self, inside: Runner, bodies: list[str], xs: list[Fake], kind: str, paths: Sequence[Path] = ()
@@ -165,7 +178,9 @@ class Runner:
             scope, player.scope = player.scope, []
             saved, tape.entries = tape.entries, []
             tape.kind, player.kept = "recompute", iter(kept) if kind == "selective" else None
+            tape.reached = player.ledger.top()
             made = self._chain(inside, bodies, xs, paths)
+            player.ledger.back_to(tape.reached)
             inner, tape.entries = tape.entries, saved
             tape.kind, player.kept = "activations", None
             player.forget()
@@ -178,6 +193,8 @@ class Runner:
             return inner
 
         tape.entries.append(Again(again, tuple(held)))
+        if tape.sharded is not None and paths and tape.sharded.is_unit(paths[-1]):
+            tape.entries.append(Edge(paths[-1], begins=False))  # a hook on the result, before anything is run again
         return results
 
     @staticmethod
@@ -186,7 +203,7 @@ class Runner:
         made: list[Fake] = []
         for index, body in enumerate(bodies):
             runner = replace(inside, modules=(*inside.modules[:-1], paths[index])) if paths else inside
-            before, made = made, runner.body(body, values)
+            before, made = made, runner._iteration(runner, body, values)
             for value in before:
                 runner.gone(value)
             values[: len(made)] = made

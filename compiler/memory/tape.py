@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..passes.precision import WIDTH
-from .ledger import Amounts, Ledger, Storage
+from .gathered import Sharded
+from .ledger import Amounts, Ledger, Storage, Top
 
 Order = tuple[int, ...]
 
@@ -64,7 +65,15 @@ class Mark:
     """Where an iteration begins (`Many` repeats the change between two of them)."""
 
 
-Entry = Step | Again | Many | Mark
+@dataclass(eq=False)
+class Edge:
+    """Where the forward of a unit that ZeRO gathers begins, or ends: backward begins there."""
+
+    path: tuple[str, ...]
+    begins: bool
+
+
+Entry = Step | Again | Many | Mark | Edge
 
 
 @dataclass
@@ -72,7 +81,8 @@ class Tape:
     """What forward has recorded, and the gradients of backward.
 
     `uses` counts the nodes that give a parameter a gradient, `arrived` holds the sum until the last of them has.
-    `shares` is the number of ranks that each keep a part of a gradient.
+    `reached` is the peak until the last node that saved something: a part that is run again ends there.
+    `sharded` has gradients of parameters that are cut up.
     """
 
     ledger: Ledger
@@ -81,9 +91,10 @@ class Tape:
     leaves: dict[tuple[str, ...], Storage] = field(default_factory=dict)
     arrived: dict[tuple[str, ...], Storage] = field(default_factory=dict)
     uses: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    shares: int = 1
+    sharded: Sharded | None = None
     kind: str = "activations"
     recording: bool = True
+    reached: Top | None = None
 
     def record(
         self,
@@ -104,6 +115,8 @@ class Tape:
             self.ledger.hold(storage)
             if storage.kind == "transient":
                 self.ledger.turn(storage, self.kind)
+        if saved:
+            self.reached = self.ledger.top()
         kept = tuple(saved) if self.recording else ()
         self.entries.append(Step(tuple(inputs), tuple(outputs), kept, alias, workspace, name))
 
@@ -123,6 +136,9 @@ class Tape:
                 before = dict(self.ledger.now)
             elif isinstance(entry, Again):
                 self._again(entry)
+            elif isinstance(entry, Edge):
+                assert self.sharded is not None
+                (self.sharded.close if entry.begins else self.sharded.open)(entry.path)
             else:
                 self._step(entry)
 
@@ -157,8 +173,8 @@ class Tape:
         self.uses[path] -= 1
         if self.uses[path] > 0:
             self.arrived[path] = made
-        elif self.shares > 1:
-            self._scatter(path, made, each)
+        elif self.sharded is not None:
+            self.sharded.gradient(path, made, each.count)
         elif path in self.leaves:
             self.ledger.drop(made)  # added to the gradient that is there, in place
         else:
@@ -167,13 +183,6 @@ class Tape:
                 made = self.ledger.new(4 * each.count)
             self.ledger.turn(made, "gradients")
             self.leaves[path] = made
-
-    def _scatter(self, path: tuple[str, ...], made: Storage, each: Fake) -> None:
-        """The gradient of a parameter that ZeRO has cut up: fp32 of all of it is sent, this rank's share stays."""
-        self.ledger.burst(4 * each.count, "communication")
-        self.ledger.drop(made)
-        if path not in self.leaves:
-            self.leaves[path] = self.ledger.new(4 * each.count // self.shares, "gradients")
 
     def _sum(self, one: Storage, other: Storage, size: int) -> Storage:
         """Out of place, as autograd adds fake tensors; a GPU adds in place where it can, and takes less then."""

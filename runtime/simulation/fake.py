@@ -77,7 +77,7 @@ def _real_ranks() -> Callable[..., None]:
     def made(self: DeviceMesh, *args: Any, **kwargs: Any) -> None:
         with unset_fake_temporarily():
             if isinstance(kwargs.get("_rank_map"), FakeTensor):
-                kwargs["_rank_map"] = torch.arange(kwargs["_rank_map"].numel(), dtype=torch.int)
+                kwargs["_rank_map"] = torch.arange(kwargs["_rank_map"].numel(), dtype=torch.int, device="cpu")
             original(self, *args, **kwargs)
 
     return made

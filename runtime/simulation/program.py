@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,7 @@ from .recorder import Recorder
 
 SHAPE = re.compile(r"(int|bool)?\[(.*)\]")
 TYPES = {"int": torch.int64, "bool": torch.bool, None: torch.float32}
+CPU = torch.device("cpu")
 LENGTH = 1 << 40  # samples of the data that stands for the program's own
 
 
@@ -69,13 +70,17 @@ def _shape(text: str) -> tuple[torch.dtype, list[str]]:
     return TYPES[found[1]], [dim.strip() for dim in found[2].split(",") if dim.strip()]
 
 
-def trained(folder: Path, rank: int, world: int, steps: int = 1) -> Record:
-    """What one rank of the program says to the others until `steps` steps are done."""
+def trained(
+    folder: Path, rank: int, world: int, steps: int = 1, place: torch.device = CPU,
+    inside: AbstractContextManager[Any] | None = None,
+) -> Record:  # fmt: skip
+    """What one rank of the program says to the others until `steps` steps are done, which run in `inside`."""
     with alone(rank, world, folder) as recorder, _loaded(folder) as train, ExitStack() as stack:
         for patch in _patches(recorder, train, folder, steps):
             stack.enter_context(patch)
+        stack.enter_context(inside or nullcontext())
         try:
-            train.train(folder / "run", steps, torch.device("cpu"))
+            train.train(folder / "run", steps, place)
         except _Done:
             return recorder.record
     raise RunError(f"{folder / 'train.py'} ended before step {steps}")

@@ -26,7 +26,7 @@ def predicted(source: Source, *flags: str) -> StageMemory:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the fake device is compiled")
-@pytest.mark.parametrize("words", ["digits", "vit_digits", "deepseek_small full"])
+@pytest.mark.parametrize("words", ["digits", "vit_digits", "stdlib_gpt zero2", "stdlib_gpt sequence2"])
 def test_within_five_percent_of_the_tracker(words: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "benchmarks/memory.py"), "--only", *words.split()]
