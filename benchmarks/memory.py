@@ -122,7 +122,7 @@ CASES = (
     Case("clip", "bf16", "off", LARGE, "zero3"),
     Case("clip", "fp32", "full", LARGE, "tensor2"),
     Case("resnet50", "fp32", "off", (), "data2"),
-    Case("resnet50", "bf16", "full", (), "zero3"),
+    Case("resnet50", "bf16", "full", (), "data2"),
     Case("deepseek_small", "bf16", "off", (), "zero1"),
     Case("deepseek_small", "bf16", "full", (), "zero3xtensor2"),
     Case("llama", "bf16", "full", (), "zero3x8"),

@@ -62,6 +62,8 @@ class SplitBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(x)
         result, mean, variance = _Normalized.apply(x, self.weight, self.bias, self.eps, self.axis)  # type: ignore[no-untyped-call]
+        if not self.momentum:  # backward runs it again, see `recompute`: forward has counted it
+            return result  # type: ignore[no-any-return]
         count = x.numel() // x.shape[1] * self.axis.size
         with torch.no_grad():
             self.num_batches_tracked += 1
