@@ -75,9 +75,9 @@ def _patches(tracker: Tracker) -> Iterator[Any]:
     yield mock.patch.object(torch.cuda, "get_rng_state", return_value=None)
     yield mock.patch.object(torch.cuda, "set_rng_state", return_value=None)
     yield mock.patch.object(torch.cuda, "get_device_name", return_value="a GPU that holds nothing")
-    yield mock.patch.object(Tensor, "record_stream", return_value=None)
+    yield mock.patch.object(Tensor, "record_stream", lambda *_: None)  # noqa: PT008 (a mock keeps what it is given)
     # The record would keep all that was ever sent.
-    yield mock.patch.object(Recorder, "label", return_value=None)
+    yield mock.patch.object(Recorder, "label", lambda *_: None)  # noqa: PT008 (a mock keeps what it is given)
     known = ShardingPropagator._propagate_tensor_meta_non_cached
 
     def unseen(self: ShardingPropagator, schema: Any) -> Any:
