@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..dsl.spec import Spec
 from .dims import substitute
 from .node import Cost, Node
 from .passes.cost import model_cost, total
@@ -25,22 +24,6 @@ class Row:
     parameters: int
     flops: int
     saved: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Predicted bytes of one process."""
-
-    parameters: int
-    gradients: int
-    optimizer: int
-    low_precision_copies: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.parameters + self.gradients + self.optimizer + self.low_precision_copies + self.activations
 
 
 def rows(plan: Plan, body: str = "forward", prefix: str = "", depth: int = 0, times: int = 1) -> Iterator[Row]:
@@ -70,21 +53,6 @@ def _row(plan: Plan, path: str, depth: int, node: Node, times: int) -> Row:
 def summary(plan: Plan) -> Cost:
     """The cost of one forward pass over one micro-batch."""
     return model_cost(plan)
-
-
-def memory(plan: Plan, spec: Spec) -> Memory:
-    """Peak of one process: fp32 parameters, gradients and states, and what backward keeps of one micro-batch."""
-    cost = summary(plan)
-    stored = cost.parameters * 4
-    copies = cost.parameters * 2 if spec.precision.compute in ("bf16", "fp16") else 0
-    return Memory(stored, stored, stored * _states(spec), copies, _number(plan, cost.saved))
-
-
-def _states(spec: Spec) -> int:
-    """Tensors of optimizer state per parameter."""
-    if spec.optimizer.kind == "sgd":
-        return int(spec.setting("optimizer.momentum") != 0.0)
-    return 2
 
 
 def _number(plan: Plan, dim: Any) -> int:

@@ -14,6 +14,7 @@ from .spec_file import UsageError, add_spec_arguments, fail, read_spec, show
 
 if TYPE_CHECKING:
     from ...dsl.spec import Spec
+    from ..memory import StageMemory
     from ..plan import Plan
     from ..report import Row
 
@@ -77,14 +78,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan_data(plan) | predicted, indent=2))
     elif args.after:
         print("\n".join(node_lines(plan)))
-    elif checked.spec.parallel.world_size > 1:
-        from ..planner.predict import predict
-        from ..planner.show import shown
-
-        print(shown(plan, checked.spec, predict(plan, checked.spec)))
     else:
-        print(table(plan, checked.spec))
+        print("\n\n".join(tables(plan, checked.spec)))
     return 1 if checked.sink.failed else 0
+
+
+def tables(plan: Plan, spec: Spec) -> list[str]:
+    """The components of a model in one process; the prediction where there are several ranks, or a machine is named."""
+    from ..planner.predict import predict
+    from ..planner.show import shown
+
+    one = spec.parallel.world_size == 1
+    named = any(origin.span is not None for path, origin in spec.origins.items() if path.startswith("cluster."))
+    found = [table(plan, spec)] if one else []
+    return [*found, shown(plan, spec, predict(plan, spec))] if named or not one else found
 
 
 def timeline(plan: Plan, spec: Spec, file: Path) -> int:
@@ -143,26 +150,30 @@ def _value(value: tuple[str, int]) -> str:
 
 def table(plan: Plan, spec: Spec) -> str:
     """The plan as a person reads it."""
-    from ..report import memory, rows, summary
+    from ..memory import memory_of
+    from ..report import rows, summary
 
     listed = list(rows(plan))
     sizes = ", ".join(f"{name} = {value:,}" for name, value in plan.sizes.items())
     cost = summary(plan)
     lines = [f"{plan.name}: {cost.parameters:,} parameters; one micro-batch: {sizes}", ""]
     lines += _columns(listed, cost.parameters)
-    used = memory(plan, spec)
-    lines += ["", f"memory of one process, predicted: {_bytes(used.total)}"]
+    (used,) = memory_of(plan, spec)
+    lines += ["", f"memory of one process, predicted: {_bytes(used.peak)} at its peak, in {used.moment}"]
     lines += [f"  {name:<38}{_bytes(amount):>12}" for name, amount in _kinds(used, spec)]
     return "\n".join([*lines, "", *NOTES])
 
 
-def _kinds(used: Any, spec: Spec) -> list[tuple[str, int]]:
+def _kinds(used: StageMemory, spec: Spec) -> list[tuple[str, int]]:
     kinds = [
         ("parameters (fp32)", used.parameters),
         ("gradients (fp32)", used.gradients),
         (f"optimizer ({spec.optimizer.kind})", used.optimizer),
-        (f"copies in {spec.precision.compute}", used.low_precision_copies),
-        ("kept for backward, one micro-batch", used.activations),
+        (f"copies in {spec.precision.compute}", used.copies),
+        ("kept for backward", used.activations),
+        ("computed again", used.recompute),
+        ("values and gradients on their way", used.transient),
+        ("batch and buffers", used.buffers),
     ]
     return [(name, amount) for name, amount in kinds if amount]
 

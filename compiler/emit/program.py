@@ -13,8 +13,9 @@ from ...dsl.diagnostics import Sink
 from ...dsl.read import content
 from ...dsl.source import Span
 from ...dsl.spec import Spec
+from ..memory import memory_of
 from ..plan import Plan
-from ..report import memory, summary
+from ..report import summary
 from ..serialize import plain, plan_data
 from ..version import VERSION
 from . import huggingface
@@ -81,7 +82,7 @@ def plan_json(spec: Spec, plan: Plan) -> str:
     predicted: dict[str, Any] = {
         "parameters": cost.parameters,
         "flops_forward": plain(cost.flops),
-        "memory": asdict(memory(plan, spec)),
+        "memory": [asdict(rank) for rank in memory_of(plan, spec)],
     }
     described = {
         "dskc": VERSION,

@@ -7,6 +7,7 @@ from math import prod
 from typing import Final
 
 from ..schema.parallel import Interleaved, ZeroBubble
+from ..values import AUTO
 from .view import View
 
 IDLE: Final = 0.25
@@ -94,4 +95,12 @@ def _sequence(view: View) -> None:
         view.error("E0403", "parallel.sequence_parallel", message, "set `tensor_model_parallel`, or remove it")
 
 
-PARALLEL_CHECKS: Final[tuple[Callable[[View], None], ...]] = (_mesh, _nodes, _experts, _pipeline, _sequence)
+def _shard(view: View) -> None:
+    """Advice only: a profile for a smaller machine may leave the data axis one rank."""
+    shard = view.get("parallel.shard")
+    if view.given("parallel.shard") and shard not in ("none", AUTO) and view.get("parallel.data_parallel") == 1:
+        message = f"`shard: {shard}` has no effect: the data axis has 1 rank"
+        view.advise("W0922", "parallel.shard", message, "set a larger `world_size`, or remove it")
+
+
+PARALLEL_CHECKS: Final[tuple[Callable[[View], None], ...]] = (_mesh, _nodes, _experts, _pipeline, _sequence, _shard)

@@ -109,7 +109,7 @@ def test_compile_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     ("flags", "code", "said"),
     [
         (["--set", "model.depth=oops"], 1, "error"),
-        (["--set", "parallel.world_size=4"], 1, "E0701"),
+        (["--set", "optimizer.l4=1e-7"], 1, "E0701"),
         (["--profile", "none_such"], 1, "none_such"),
     ],
 )
