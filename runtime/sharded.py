@@ -68,11 +68,10 @@ class Sharded:
                 again = shard == "parameters"
                 fully_shard(unit, mesh=mesh, reshard_after_forward=again, mp_policy=policy, ignored_params=whole)
             fully_shard(root, mesh=mesh, reshard_after_forward=False, mp_policy=policy, ignored_params=whole)
+            # `objectives` calls one of these, and is none itself: FSDP2 lets go of parameters after each call it knows.
             if hasattr(root, "outputs"):  # what training calls instead of the model, where losses need more of it
                 register_fsdp_forward_method(root, "outputs")
             assert isinstance(root, FSDPModule)
-            if hasattr(root, "objectives"):  # it calls `forward` itself, so this is what gathers
-                register_fsdp_forward_method(root, "objectives")
             self._roots.append(root)
             for module in root.modules():
                 if isinstance(module, FSDPModule):

@@ -97,7 +97,6 @@ def test_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 LATER = [
-    ("parallel { world_size: 2 }", ["parallel.world_size"]),
     ("memory { checkpointing: budget(72 GiB) }", []),
     ("optimizer { l4: 1e-7 }", ["optimizer.l4"]),
     ("optimizer muon { lr: 0.1 }", ["optimizer muon"]),
