@@ -50,6 +50,7 @@ def pipeline(plan: Plan, spec: Spec) -> Plan:
     graphs = plan.graphs | {name: graph_of(body) for name, body in bodies.items()}
     results = plan.results | {name: body.results for name, body in bodies.items()}
     made = replace(plan, layout=layout, graphs=graphs, results=results, bodies=plan.bodies | bodies, stages=stages)
+    _check_trained(spec, made)
     copies = tied(made, stages)
     check_copies(spec, layout, copies, stages)
     return cost(replace(made, syncs=(*plan.syncs, *_moved(plan, made, closed), *copies)), spec)
@@ -63,6 +64,26 @@ def _cuttable(plan: Plan, stages: int) -> tuple[Opened, Line, list[Unit]]:
         if sum(unit.crossing is not None for unit in units[1:]) >= stages - 1:
             break
     return opened, line, units
+
+
+def _check_trained(spec: Spec, plan: Plan) -> None:
+    """Each rank has parameters: an optimizer of none cannot be made."""
+    ranks = range(plan.layout.pipeline)
+    idle = [r for r in ranks if not any(_trains(plan, stage.body) for stage in plan.stages if stage.rank == r)]
+    if idle:
+        span = spec.span("parallel.pipeline_depth") or Span(spec.source, 0, 0)
+        message = f"rank {idle[0]} of the pipeline has no parameters to train"
+        help = f"set `pipeline_depth` to {len(ranks) - len(idle)}, or repeat more layers"
+        raise Refused(Diagnostic("E0405", message, span, help))
+
+
+def _trains(plan: Plan, body: str) -> bool:
+    return any(
+        node.op == "extern"
+        or any(parameter.trained for parameter in node.parameters)
+        or (node.body is not None and _trains(plan, node.body))
+        for node in plan.nodes(body)
+    )
 
 
 def _stages_in(line: Line, placed: dict[int, list[tuple[int, int, int]]], call: tuple[str, ...]) -> set[int]:
@@ -103,6 +124,9 @@ def _too_few(spec: Spec, units: list[Unit], stages: int) -> Diagnostic:
         if layout.chunks > 1
         else f"{stages} stages"
     )
-    depth = max(1, possible // layout.chunks)
+    depth, chunks = possible // layout.chunks, possible // layout.pipeline
+    change = f"set `pipeline_depth` to {max(1, depth)}"
+    if depth < 2 and chunks:  # fewer chunks, since no pipeline is left with these
+        change = f"set `schedule` to `{'interleaved(' + str(chunks) + ')' if chunks > 1 else 'one_f_one_b'}`"
     message = f"the pipeline has {asked}, but the model can be cut into {possible} parts at most"
-    return Diagnostic("E0405", message, where, f"set `pipeline_depth` to {depth}, or repeat more layers")
+    return Diagnostic("E0405", message, where, f"{change}, or repeat more layers")

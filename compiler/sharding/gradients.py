@@ -24,6 +24,8 @@ def carrying(plan: Plan) -> Carrying:
 
 def _visit(plan: Plan, body: str, node: Node, found: dict[str, set[Value]]) -> None:
     mine = found[body]
+    if node.op == "hold":  # owns the parameters of a block, and calls it with nothing
+        return
     if node.body is not None:
         inputs = [inner.name for inner in plan.nodes(node.body) if inner.op == "input"]
         results = plan.results[node.body]

@@ -157,6 +157,49 @@ def test_two_chunks_need_twice_the_parts() -> None:
     assert found.help == "set `pipeline_depth` to 2, or repeat more layers"
 
 
+@pytest.mark.parametrize(("chunks", "change"), [(9, "interleaved(2)"), (3, "one_f_one_b")])
+def test_chunks_that_no_pipeline_has_room_for(chunks: int, change: str) -> None:
+    depth = 2 if chunks == 9 else 5
+    asked = (f"parallel.{name}={depth}" for name in ("world_size", "pipeline_depth"))
+    _, _, sink = plan_of(DEEP % 2, *asked, f"parallel.schedule=interleaved({chunks})", "training.gradient_accumulation=20")
+    (found,) = (each for each in sink if each.code == "E0405")
+
+    assert found.help == f"set `schedule` to `{change}`, or repeat more layers"
+
+
+BARE = (
+    """dsk 1
+model bare {
+  forward(tokens: int[B, S], targets: int[B, S]) {
+    x = gelu(linear(embedding(tokens, size: data.vocab, dim: 16), out: 32) as up)
+    loss cross_entropy(linear(x, out: data.vocab) as down, targets)
+  }
+}
+"""
+    + SETTINGS
+)
+
+
+def test_each_rank_has_something_to_train() -> None:
+    plan, _, sink = plan_of(BARE, "parallel.world_size=4", "parallel.pipeline_depth=4")
+    (found,) = (each for each in sink if each.code == "E0405")
+
+    assert plan is None
+    assert found.message == "rank 2 of the pipeline has no parameters to train"
+    assert found.help == "set `pipeline_depth` to 3, or repeat more layers"
+    assert plan_of(BARE, "parallel.world_size=3", "parallel.pipeline_depth=3")[0] is not None
+
+
+@pytest.mark.parametrize("axis", ["data_parallel", "tensor_model_parallel"])
+def test_blocks_that_another_stage_owns_lie_on_the_other_axes_too(axis: str) -> None:
+    plan, _, sink = plan_of(
+        SKIPS, "parallel.world_size=8", "parallel.pipeline_depth=4", f"parallel.{axis}=2", "cluster.memory=80 GiB"
+    )
+
+    assert plan is not None, list(sink)
+    assert any(node.op == "hold" and node.body is not None for stage in plan.stages for node in plan.nodes(stage.body))
+
+
 def test_interleaved_and_v_placement() -> None:
     loop = cut(DEEP % 8, 2, "parallel.schedule=interleaved(2)")
     v = cut(DEEP % 8, 2, "parallel.schedule=zero_bubble(chunks: 2)")
