@@ -23,15 +23,15 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from . import console
 from .errors import RunError
+from .recovery import Times
 
 AXES = ("pipeline", "data", "tensor")
 PARTS = ("replica", "expert")  # what the data axis is made of
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-TIMEOUT = 600.0  # seconds that a collective waits for the other ranks
-PATIENCE = timedelta(days=1)  # for what one rank does alone, such as encoding a corpus
 
 
 class Axis:
@@ -88,6 +88,7 @@ class Mesh:
         self._device_mesh: DeviceMesh | None = None
         self._control: dist.ProcessGroup | None = None
         self._owns = False  # whether this object made the process group
+        self._times = Times()
 
     def __repr__(self) -> str:
         axes = [*self._axes.values(), *([self._parts["expert"]] if self._parts["expert"].size > 1 else [])]
@@ -122,7 +123,8 @@ class Mesh:
             raise RunError(f"{self} has no groups before it is started: call Mesh.start first")
         if self._control is None:
             alone = dist.get_backend() == "fake"  # a rank that is simulated without the others
-            self._control = dist.group.WORLD if alone else dist.new_group(backend="gloo", timeout=PATIENCE)
+            patience = timedelta(seconds=self._times.data)
+            self._control = dist.group.WORLD if alone else dist.new_group(backend="gloo", timeout=patience)
         assert self._control is not None
         return self._control
 
@@ -140,16 +142,18 @@ class Mesh:
         if first:
             dist.barrier(group)
 
-    def start(self, place: torch.device, timeout: float = TIMEOUT) -> torch.device:
+    def start(self, place: torch.device, times: Times | None = None) -> torch.device:
         """Joins the other ranks, with NCCL on GPUs and gloo on CPUs; the device of this rank.
 
-        `timeout` is in seconds. A process group that exists already is used as it is. `RunError` where the number of
-        processes is not that of the mesh. From here on only the first rank's progress is shown.
+        Ranks wait `times.store` for each other until `settle`. A process group that exists already is used as it is.
+        `RunError` where the number of processes is not that of the mesh. From here on only the first rank's progress
+        is shown.
         """
+        self._times = times or Times()
         if not dist.is_initialized():
             if self.world == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
                 return place
-            place = self._join(place, timeout)
+            place = self._join(place)
         elif dist.get_world_size() != self.world:
             raise RunError(self._wrong(dist.get_world_size()))
         elif place.type == "cuda":
@@ -158,11 +162,12 @@ class Mesh:
         self._device_mesh = init_device_mesh(place.type, sizes, mesh_dim_names=AXES)
         for axis, index in zip(self._axes.values(), self._device_mesh.get_coordinate() or (), strict=True):
             axis._join(self._device_mesh.get_group(axis.name) if axis.size > 1 else None, index)
-        self._join_parts(timedelta(seconds=timeout))
+        self._join_parts()
+        self._wait(self._times.store)
         console.LINE.silent = not self.first
         return place
 
-    def _join(self, place: torch.device, timeout: float) -> torch.device:
+    def _join(self, place: torch.device) -> torch.device:
         missing = [name for name in TORCHRUN if name not in os.environ]
         if missing:
             raise RunError(f"{', '.join(missing)} not set: {self._needs()}")
@@ -174,11 +179,26 @@ class Mesh:
         # NCCL makes its communicators at once when it knows the device, rather than in the first step.
         known = place if place.type == "cuda" else None
         backend = "nccl" if place.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=known)
+        dist.init_process_group(backend, timeout=timedelta(seconds=self._times.store), device_id=known)
         self._owns = True
         return place
 
-    def _join_parts(self, timeout: timedelta) -> None:
+    def settle(self) -> None:
+        """After the first step: collectives wait `collective` rather than `store` seconds for the other ranks."""
+        if self._device_mesh is not None:
+            self._wait(self._times.collective)
+
+    def _wait(self, seconds: float) -> None:
+        """How long collectives of the axes wait; `init_device_mesh` takes no time-out for the groups that it makes."""
+        if dist.get_backend() == "fake":
+            return
+        groups = {axis.key: axis._group for axis in (*self._axes.values(), *self._parts.values())}
+        groups[""] = dist.group.WORLD if self._owns else None
+        for group in groups.values():
+            if group is not None:
+                _set_pg_timeout(timedelta(seconds=seconds), group)
+
+    def _join_parts(self) -> None:
         """Groups of the replica and the expert axis; one that is all of the data axis shares its group."""
         pipeline, data, tensor = self._axes.values()
         sizes = [pipeline.size, *(axis.size for axis in self._parts.values()), tensor.size]
@@ -188,7 +208,7 @@ class Mesh:
                 axis._join(*((None, 0) if axis.size == 1 else (data.group, data.index)))
                 continue
             for members in ranks.movedim(dim, -1).reshape(-1, axis.size).tolist():
-                group = dist.new_group(members, timeout=timeout)  # by all ranks, members or not
+                group = dist.new_group(members)  # by all ranks, members or not
                 if self.rank in members:
                     axis._join(group, members.index(self.rank))
 

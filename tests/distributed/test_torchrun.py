@@ -11,14 +11,14 @@ from pathlib import Path
 PROGRAM = """
 import sys, time
 import torch
-from dskc.runtime import collectives, errors
+from dskc.runtime import collectives, errors, recovery
 from dskc.runtime.mesh import Mesh
 
 MESH = Mesh(data=2)
 DATA = MESH.axis("data")
 
 def main():
-    place = MESH.start(torch.device("cpu"), timeout=30)
+    place = MESH.start(torch.device("cpu"), recovery.Times(heartbeat=2, collective=4, store=30, rendezvous=60))
     if sys.argv[1:] == ["fail"] and MESH.rank == 1:
         raise errors.RunError("no data here")
     total = collectives.all_reduce(torch.tensor(MESH.rank + 1.0, device=place), DATA)
@@ -30,11 +30,32 @@ def main():
 
 errors.main(main)
 """
+WAITING = """
+import sys, time
+import torch
+from dskc.runtime import collectives, recovery
+from dskc.runtime.mesh import Mesh
+
+MESH = Mesh(data=2)
+DATA = MESH.axis("data")
+MESH.start(torch.device("cpu"), recovery.Times(heartbeat=0.5, collective=1, store=4, rendezvous=60))
+collectives.all_reduce(torch.ones(1), DATA)
+if sys.argv[1:] == ["settle"]:
+    MESH.settle()
+start = time.monotonic()
+if MESH.rank == 1:
+    time.sleep(300)
+try:
+    collectives.all_reduce(torch.ones(1), DATA)
+except RuntimeError:
+    print("waited", time.monotonic() - start, flush=True)
+    raise SystemExit(1)
+"""
 
 
-def torchrun(folder: Path, ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def torchrun(folder: Path, ranks: int, *arguments: str, code: str = PROGRAM) -> subprocess.CompletedProcess[str]:
     program = folder / "train.py"
-    program.write_text(PROGRAM, "utf-8")
+    program.write_text(code, "utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     return subprocess.run(
         [*command, str(program), *arguments],
@@ -70,3 +91,12 @@ def test_an_error_of_one_rank_ends_all(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "error on rank 1: no data here\n" in done.stderr
     assert time.monotonic() - start < 100  # the other rank would sleep for 300 s
+
+
+def test_ranks_that_train_wait_less_than_ranks_that_start(tmp_path: Path) -> None:
+    waited = {
+        how: float(torchrun(tmp_path, 2, how, code=WAITING).stdout.removeprefix("waited "))
+        for how in ("start", "settle")
+    }
+
+    assert waited["start"] >= 4 > waited["settle"] >= 1
