@@ -52,7 +52,8 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
         return 1
     command = [sys.executable, str(folder / "train.py")]
     if ranks > 1:
-        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        # `--`: torchrun would take `--run` for an abbreviation of its own flags
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "--"]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     for flag, value in (("--run", args.folder), ("--steps", args.steps), ("--device", args.device)):
         command += [flag, str(value)] if value is not None else []

@@ -99,3 +99,23 @@ def test_torchrun_script_says_what_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
     assert done.returncode != 0
     assert "one of the 2 machines" in done.stderr
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_flags_of_the_program_reach_it(layout: str) -> None:
+    # torchrun takes `--run` for an abbreviation of its own `--run-path` unless `--` comes before the program
+    from torch.distributed.run import get_args_parser
+
+    found = files(layout)
+    commands = [
+        re.search(r"^(?:exec|srun[^\n]*) torchrun ((?:[^\n\\]|\\\n)*)", found[file], re.MULTILINE)
+        for file in FILES
+        if not file.endswith(".yaml")
+    ]
+    pods = yaml.safe_load(found["launch/kubernetes.yaml"])["spec"]["replicatedJobs"][0]["template"]["spec"]
+    words = [shlex.split(command[1].replace("\\\n", " ")) for command in commands if command is not None]
+    words = [[*command[:-1], "--run", "second"] for command in words]
+    for command in [*words, pods["template"]["spec"]["containers"][0]["args"]]:
+        parsed = get_args_parser().parse_args(command)
+        assert parsed.training_script == "train.py"
+        assert parsed.training_script_args[0].startswith("--run")
