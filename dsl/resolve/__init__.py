@@ -90,7 +90,7 @@ def _gated(run: Resolver, sections: dict[str, Record | object]) -> Spec | None:
 
 
 def _check_profile(base: Layered, units: list[Unit], sink: Sink, name: str | None) -> None:
-    """Adds what is wrong with a profile that was not chosen, and only with it."""
+    """Adds what is wrong with a profile that was not chosen, and only with it; advice is for the one that is."""
     found = Sink()
     over = _overlaid(base, name, (), units[-1], found)
     _settle(Resolver(over, units, found, name))
@@ -99,7 +99,7 @@ def _check_profile(base: Layered, units: list[Unit], sink: Sink, name: str | Non
     known = {(d.code, d.span.source.name, d.span.start, d.span.end, d.message) for d in sink}
     where = f"in profile `{name}`" if name else "without a profile"
     for d in found:
-        if (d.code, d.span.source.name, d.span.start, d.span.end, d.message) not in known:
+        if d.severity == "error" and (d.code, d.span.source.name, d.span.start, d.span.end, d.message) not in known:
             sink.add(Diagnostic(d.code, f"{where}: {d.message}", d.span, d.help, d.severity, d.labels, d.fix))
 
 
