@@ -160,8 +160,9 @@ def test_two_chunks_need_twice_the_parts() -> None:
 @pytest.mark.parametrize(("chunks", "change"), [(9, "interleaved(2)"), (3, "one_f_one_b")])
 def test_chunks_that_no_pipeline_has_room_for(chunks: int, change: str) -> None:
     depth = 2 if chunks == 9 else 5
-    asked = (f"parallel.{name}={depth}" for name in ("world_size", "pipeline_depth"))
-    _, _, sink = plan_of(DEEP % 2, *asked, f"parallel.schedule=interleaved({chunks})", "training.gradient_accumulation=20")
+    asked = [f"parallel.{name}={depth}" for name in ("world_size", "pipeline_depth")]
+    asked += [f"parallel.schedule=interleaved({chunks})", "training.gradient_accumulation=20"]
+    _, _, sink = plan_of(DEEP % 2, *asked)
     (found,) = (each for each in sink if each.code == "E0405")
 
     assert found.help == f"set `schedule` to `{change}`, or repeat more layers"
