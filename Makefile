@@ -20,7 +20,8 @@ demo: $(STAMP)  ## Set up, compile examples/stdlib_gpt.dsk and train it (SPEC=fi
 	$(BIN)/dskc run $(SPEC)
 
 test: check  ## Set up, then lint, formatting, types and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --durations=10; status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --durations=10 --numprocesses auto --maxprocesses 8; \
+	status=$$?; \
 	if [ $$status -eq 5 ]; then echo 'error: pytest ran no test' >&2; exit 1; fi; exit $$status
 
 check: $(STAMP)  ## Set up, then lint, formatting and types
