@@ -14,16 +14,16 @@ from .mesh import Mesh
 T = TypeVar("T")
 
 
-def everyone(text: str, mesh: Mesh) -> list[str]:
-    """What each rank says, by rank; every rank hears all of it."""
+def everyone(text: str, mesh: Mesh, group: dist.ProcessGroup | None = None) -> list[str]:
+    """What each rank says, by rank; every rank hears all of it. A thread has a `group` of all ranks to itself."""
     if mesh.world == 1:
         return [text]
-    own = text.encode()
+    own, group = text.encode(), group or mesh.control
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(mesh.world)]
-    dist.all_gather(sizes, torch.tensor([len(own)]), group=mesh.control)
+    dist.all_gather(sizes, torch.tensor([len(own)]), group=group)
     longest = max(int(size) for size in sizes)
     heard = [torch.zeros(longest, dtype=torch.uint8) for _ in range(mesh.world)]
-    dist.all_gather(heard, _padded(own, longest), group=mesh.control)
+    dist.all_gather(heard, _padded(own, longest), group=group)
     return [bytes(part.tolist())[: int(size)].decode() for part, size in zip(heard, sizes, strict=True)]
 
 

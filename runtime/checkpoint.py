@@ -4,31 +4,32 @@ A checkpoint is a folder `step-00000100` with `model.safetensors`, `training.saf
 states), `state.json`, and `manifest.json` (size and SHA-256 of each of them). It is written beside its place, forced
 to the disk and renamed: a crash, a full disk or a kill at any moment leaves the earlier ones as they were.
 
-It holds the state of the whole run whatever its layout, so that any layout resumes any other. Of many ranks the first
-puts the tensors together one by one and writes them; each rank reads its own blocks.
+It holds the state of the whole run whatever its layout, so that any layout resumes any other. Of many ranks each writes
+the blocks that it owns to files of its own (`model-00003.safetensors`, with the place of each block in its header) and
+reads the blocks that it needs from whatever files hold them. With `background` the state is copied to host memory and
+written by a thread while training goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections import deque
-from collections.abc import Iterator
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
 
-from . import agree, console, state, tensorfile, whole
+from . import agree, console, state, whole
 from .errors import RunError
 from .guard import NonFiniteError
 from .layout import Layout, Model
+from .parts import Parts
+from .writer import MANIFEST, MODEL, STATE, TRAINING, UNFINISHED, Staging, Work, files_of
 
-MODEL, TRAINING, STATE, MANIFEST = "model.safetensors", "training.safetensors", "state.json", "manifest.json"
-UNFINISHED = ".writing-"
 DAMAGED = "damaged-"
 
 
@@ -43,7 +44,9 @@ class Position:
 class Checkpoints:
     """The checkpoints of one run; the `keep` newest good ones stay."""
 
-    def __init__(self, folder: Path, plan: str, keep: int = 2, layout: Layout | None = None) -> None:
+    def __init__(
+        self, folder: Path, plan: str, keep: int = 2, layout: Layout | None = None, background: bool = False
+    ) -> None:
         if keep < 1:
             raise ValueError("at least one checkpoint has to be kept")
         self._layout = layout or Layout()
@@ -51,6 +54,11 @@ class Checkpoints:
         self.folder = folder
         self.plan = plan
         self.keep = keep
+        self.stall = 0.0  # seconds that training waited for the last save
+        self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self._saving: Future[str] | None = None
+        self._staging = Staging()
+        self._group: dist.ProcessGroup | None = None
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
@@ -66,68 +74,67 @@ class Checkpoints:
 
         A full disk or a missing permission is reported and gives False; the earlier checkpoints stay and training can
         go on. After the `final` step nothing will be saved any more, so there it raises `RunError`. Weights that are
-        not finite raise `NonFiniteError` and are not written.
+        not finite raise `NonFiniteError` and are not written. In the `background` it returns when the state is copied,
+        after the save before it has ended; then `finish` tells what became of it.
         """
+        begun = time.monotonic()
         agree.together(lambda: _refuse_non_finite(model, position.step), self._mesh)
+        self.finish()
         if agree.yes(self.path(position.step).exists(), self._mesh):
             return True
-        reason = agree.first(self._write(model, optimizer, position), self._mesh)
-        if reason and final:
-            raise RunError(f"{reason}. Make room and run again: it goes on from there")
+        work = self._work(model, optimizer, position)
+        if self._thread is None or final:
+            reason = self._write(work, final)
+            if reason and final:
+                raise RunError(f"{reason}. Make room and run again: it goes on from there")
+            written = not reason
+        else:
+            self._saving, written = self._thread.submit(self._write, work, final), True
+        self.stall = time.monotonic() - begun
+        return written
+
+    def finish(self) -> bool:
+        """Waits for the save in flight; whether it was written."""
+        saving, self._saving = self._saving, None
+        return saving is None or not saving.result()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The end of training, and an error in it, wait for the save in flight."""
+        self.finish()
+
+    def _work(self, model: Model, optimizer: torch.optim.Optimizer, position: Position) -> Work:
+        """What this rank writes; in the background a copy of it, since training changes the state."""
+        blocks = {MODEL: state.model_blocks(model, self._layout)}
+        blocks[TRAINING] = state.training_blocks(model, optimizer, self._layout)
+        files = {name: whole.owned(whole.table(own, self._mesh), own, self._mesh) for name, own in blocks.items()}
+        about = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
+        if self._thread is not None:
+            files = self._staging.copies(files)
+            if self._mesh.world > 1 and self._group is None:
+                self._group = self._mesh.another_control()
+        return Work(self.path(position.step), files, about, self._mesh, self._group)
+
+    def _write(self, work: Work, final: bool) -> str:
+        """Why nothing was written, the same on all ranks; it is said here, but for what ends the run."""
+        reason = work.write()
         if reason:
-            console.LINE.note(f"warning: {reason}; training goes on")
-            return False
-        console.LINE.note(f"checkpoint written: {self.path(position.step)}")
+            reason = agree.everyone(self._failed(work.path, reason), self._mesh, self._group)[0]
+            if not final:
+                console.LINE.note(f"warning: {reason}; training goes on")
+            return reason
+        console.LINE.note(f"checkpoint written: {work.path}")
         if self._mesh.first:
             self._drop_old()
-        return True
-
-    def _write(self, model: Model, optimizer: torch.optim.Optimizer, position: Position) -> str:
-        """Why the first rank could not write; nothing on the others, which give it what it writes."""
-        parts = {MODEL: state.model_blocks(model, self._layout)}
-        parts[TRAINING] = state.training_blocks(model, optimizer, self._layout)
-        tables = {name: whole.table(blocks, self._mesh) for name, blocks in parts.items()}
-        if not self._mesh.first:
-            for name, blocks in parts.items():
-                whole.give(tables[name], blocks, self._mesh)
-            return ""
-        streams = {name: whole.gather(tables[name], blocks, self._mesh) for name, blocks in parts.items()}
-        temporary = self.folder / f"{UNFINISHED}{position.step:08}-{os.getpid()}"
-        about = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
-        try:
-            self._clear_unfinished()
-            temporary.mkdir(parents=True)
-            self._write_files(temporary, tables, streams, about)
-            temporary.rename(self.path(position.step))
-            tensorfile.sync_folder(self.folder)
-        except OSError as error:
-            for stream in streams.values():
-                deque(stream, maxlen=0)  # the others wait until what they give is taken
-            shutil.rmtree(temporary, ignore_errors=True)
-            return self._failed(position.step, error)
         return ""
 
-    def _write_files(
-        self,
-        folder: Path,
-        tables: dict[str, whole.Table],
-        streams: dict[str, Iterator[Tensor]],
-        about: dict[str, object],
-    ) -> None:
-        files = {name: tensorfile.write_each(folder / name, tables[name], streams[name]) for name in tables}
-        files[STATE] = tensorfile.write_json(folder / STATE, about)
-        manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha} for name, sha in files.items()}
-        tensorfile.write_json(folder / MANIFEST, manifest)
-        tensorfile.sync_folder(folder)
-
-    def _failed(self, step: int, error: OSError) -> str:
+    def _failed(self, path: Path, reason: str) -> str:
         steps = self.steps()
         last = f"the last good one is of step {steps[-1]}" if steps else "there is none yet"
-        return f"the checkpoint of step {step} was not written: {error.strerror or error} ({self.folder}); {last}"
-
-    def _clear_unfinished(self) -> None:
-        for path in self.folder.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(path)
+        step = int(path.name.removeprefix("step-"))
+        return f"the checkpoint of step {step} was not written: {reason} ({self.folder}); {last}"
 
     def _drop_old(self) -> None:
         for step in self.steps()[: -self.keep]:
@@ -143,10 +150,9 @@ class Checkpoints:
         """Loads the newest good checkpoint into the model, the optimizer and the random generators.
 
         Damaged ones are named, set aside and passed over. Without any checkpoint the position is the start. The first
-        rank chooses for all.
+        rank says which there are; all of them check the files, each its share.
         """
-        chosen = agree.together(lambda: self._newest() if self._mesh.first else 0, self._mesh)
-        step = int(agree.first(str(chosen), self._mesh))
+        step = self._newest()
         if step < 0:
             return Position()
         table = whole.table(state.model_blocks(model, self._layout), self._mesh)
@@ -154,13 +160,15 @@ class Checkpoints:
 
     def _newest(self) -> int:
         """The step of the newest good checkpoint; -1 where there never was one."""
-        steps = self.steps()
+        steps: list[int] = json.loads(agree.first(json.dumps(self.steps()), self._mesh))
         for step in reversed(steps):
-            reason = damage(self.path(step))
-            if reason is None:
+            agree.together(lambda step=step: self._refuse_unseen(step), self._mesh)  # type: ignore[misc]
+            found = damage(self.path(step), self._mesh.rank, self._mesh.world) or ""
+            reason = next(filter(None, agree.everyone(found, self._mesh)), "")
+            if not reason:
                 return step
             console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
-            self._set_aside(step)
+            agree.together(lambda step=step: self._set_aside(step), self._mesh)  # type: ignore[misc]
         if steps:
             raise RunError(
                 f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are named {DAMAGED}... now. "
@@ -168,7 +176,13 @@ class Checkpoints:
             )
         return -1
 
+    def _refuse_unseen(self, step: int) -> None:
+        if not self.path(step).is_dir():
+            raise RunError(f"{self.path(step)} is not there. All machines of a run have to see its folder")
+
     def _set_aside(self, step: int) -> None:
+        if not self._mesh.first:
+            return
         aside = self.folder / f"{DAMAGED}{self.path(step).name}"
         try:
             shutil.rmtree(aside, ignore_errors=True)
@@ -179,7 +193,7 @@ class Checkpoints:
     def _load(self, path: Path, model: Model, optimizer: torch.optim.Optimizer | None, table: whole.Table) -> Position:
         try:
             about = json.loads((path / STATE).read_text("utf-8"))
-            weights, training = (tensorfile.Reader(path / name) for name in (MODEL, TRAINING))
+            weights, training = (Parts(files_of(kind, path)) for kind in (MODEL, TRAINING))
         except OSError as error:
             raise RunError(
                 f"{path} cannot be read: {error.strerror or error}. All machines of a run have to see its folder"
@@ -200,14 +214,18 @@ class Checkpoints:
         return Position(about["step"], about["samples"])
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint, or None if each has the size and hash of its manifest."""
+def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:
+    """What is wrong with the files of a checkpoint, or None if each has the size and hash of its manifest.
+
+    One of several `shares` looks at the files of its own only.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        missing = {MODEL, TRAINING, STATE} - set(manifest)
+        missing = [kind for kind in (MODEL, TRAINING, STATE) if not _listed(manifest, kind)]
         if missing:
-            return f"its manifest lacks {', '.join(sorted(missing))}"
-        for name, expected in manifest.items():
+            return f"its manifest lacks {', '.join(missing)}"
+        for name in sorted(manifest)[share::shares]:
+            expected = manifest[name]
             size = (path / name).stat().st_size
             if size != expected["bytes"]:
                 return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
@@ -221,6 +239,10 @@ def damage(path: Path) -> str | None:
     return None
 
 
+def _listed(manifest: dict[str, object], kind: str) -> bool:
+    return any(name.startswith(kind.partition(".")[0]) for name in manifest)
+
+
 def _refuse_non_finite(model: Model, step: int) -> None:
     bad = [
         name
@@ -231,7 +253,7 @@ def _refuse_non_finite(model: Model, step: int) -> None:
         raise NonFiniteError(f"after step {step} these weights are NaN or infinite: {_some(bad)}; nothing was written")
 
 
-def _refuse_other_model(path: Path, ours: whole.Table, file: tensorfile.Reader) -> None:
+def _refuse_other_model(path: Path, ours: whole.Table, file: Parts) -> None:
     theirs = {name: file.shape(name) for name in file.names()}
     differences = {
         "only in the model": [name for name in ours if name not in theirs],

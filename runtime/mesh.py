@@ -122,11 +122,16 @@ class Mesh:
         if self._device_mesh is None:
             raise RunError(f"{self} has no groups before it is started: call Mesh.start first")
         if self._control is None:
-            alone = dist.get_backend() == "fake"  # a rank that is simulated without the others
-            patience = timedelta(seconds=self._times.data)
-            self._control = dist.group.WORLD if alone else dist.new_group(backend="gloo", timeout=patience)
-        assert self._control is not None
+            self._control = self.another_control()
         return self._control
+
+    def another_control(self) -> dist.ProcessGroup:
+        """The like of `control` for a thread beside the training: two that speak at a time need a group each."""
+        alone = dist.get_backend() == "fake"  # a rank that is simulated without the others
+        patience = timedelta(seconds=self._times.data)
+        group = dist.group.WORLD if alone else dist.new_group(backend="gloo", timeout=patience)
+        assert group is not None
+        return group
 
     @contextmanager
     def one_by_one(self) -> Iterator[None]:

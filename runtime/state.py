@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from .layout import Block, Layout, Model, block_of, modules, named_parameters
-from .tensorfile import Reader
+from .parts import Parts
 
 
 def model_blocks(model: Model, layout: Layout) -> dict[str, Block]:
@@ -36,13 +36,13 @@ def training_blocks(model: Model, optimizer: torch.optim.Optimizer, layout: Layo
 
 
 @torch.no_grad()
-def set_model(model: Model, layout: Layout, file: Reader) -> None:
+def set_model(model: Model, layout: Layout, file: Parts) -> None:
     """Gives the model its tensors back."""
     for name, block in model_blocks(model, layout).items():
         block.local.copy_(file.read(name, block.start, block.local.shape))
 
 
-def set_optimizer(model: Model, optimizer: torch.optim.Optimizer, layout: Layout, file: Reader) -> None:
+def set_optimizer(model: Model, optimizer: torch.optim.Optimizer, layout: Layout, file: Parts) -> None:
     """Gives each parameter its state back; the groups keep the settings they were built with."""
     saved: dict[str, list[tuple[str, str]]] = {}
     for path in file.names():
@@ -55,7 +55,7 @@ def set_optimizer(model: Model, optimizer: torch.optim.Optimizer, layout: Layout
             optimizer.state[parameter][kind] = _state_of(name, parameter, layout, file, path)
 
 
-def _state_of(name: str, parameter: nn.Parameter, layout: Layout, file: Reader, path: str) -> Tensor:
+def _state_of(name: str, parameter: nn.Parameter, layout: Layout, file: Parts, path: str) -> Tensor:
     block = block_of(name, parameter, layout)
     if file.shape(path) != block.whole:
         # AdamW's step counter stays a float32 scalar; with the fused kernel it lies beside its parameter.
@@ -83,7 +83,7 @@ def _of_rank(name: str, layout: Layout) -> str:
     return name if layout.mesh.rank == 0 else f"{name}/{layout.mesh.rank}"
 
 
-def set_random_states(layout: Layout, file: Reader) -> None:
+def set_random_states(layout: Layout, file: Parts) -> None:
     """Puts PyTorch's global generators back; a state of a kind of device that is not here is passed over.
 
     A rank that had none of its own when the file was written takes that of the first.

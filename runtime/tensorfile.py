@@ -114,6 +114,14 @@ class Reader:
         """The shape of a whole tensor."""
         return tuple(self._file.get_slice(name).get_shape())
 
+    def place(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Shape of the whole tensor that this one is a block of, and where it starts; None where it is the whole."""
+        about = self._file.metadata() or {}
+        if name not in about:
+            return None
+        whole, start = json.loads(about[name])
+        return tuple(whole), tuple(start)
+
     def read(self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] = ()) -> Tensor:
         """Elements start..start+shape of a tensor; without `start` all of it."""
         if start is None or not len(start) or 0 in shape:

@@ -46,13 +46,18 @@ def table(blocks: Mapping[str, Block], mesh: Mesh) -> Table:
                 raise RunError(
                     f"{name} is {entry.dtype} {list(entry.shape)}, but torch.{dtype} {list(shape)} on {rank}"
                 )
-            if 0 not in own:
+            if 0 not in own or 0 in shape:  # one without elements has an owner as well
                 entry.owners.setdefault((start, own), rank)
     for name, entry in found.items():
         held = sum(math.prod(own) for _, own in entry.owners)
         if held != math.prod(entry.shape):
             raise RunError(f"{name} has {math.prod(entry.shape):,} elements, but the ranks' blocks have {held:,}")
     return found
+
+
+def owned(found: Table, blocks: Mapping[str, Block], mesh: Mesh) -> dict[str, Block]:
+    """The blocks of a table that are this rank's to give."""
+    return {name: blocks[name] for name, entry in found.items() if mesh.rank in entry.owners.values()}
 
 
 def gather(found: Table, blocks: Mapping[str, Block], mesh: Mesh) -> Iterator[Tensor]:
@@ -62,7 +67,7 @@ def gather(found: Table, blocks: Mapping[str, Block], mesh: Mesh) -> Iterator[Te
             yield blocks[name].local.cpu()
             continue
         result = torch.empty(entry.shape, dtype=entry.dtype)
-        for (start, shape), rank in entry.owners.items():
+        for (start, shape), rank in entry.owners.items() if result.numel() else ():
             place = tuple(slice(first, first + size) for first, size in zip(start, shape, strict=True))
             result[place] = blocks[name].local.cpu() if rank == 0 else _receive(shape, entry.dtype, rank, mesh)
         yield result
@@ -72,7 +77,7 @@ def give(found: Table, blocks: Mapping[str, Block], mesh: Mesh) -> None:
     """Sends the blocks that this rank owns to the first one."""
     for name, entry in found.items():
         for rank in entry.owners.values():
-            if rank == mesh.rank:
+            if rank == mesh.rank and 0 not in entry.shape:
                 dist.send(_bytes(blocks[name].local), 0, group=mesh.control)
 
 

@@ -15,6 +15,8 @@ from dskc.runtime.errors import RunError
 from dskc.runtime.guard import NonFiniteError
 from dskc.runtime.layout import Layout
 from dskc.runtime.mesh import Mesh
+from dskc.runtime.parts import Parts
+from dskc.runtime.writer import files_of
 
 from . import ranks
 from .models import CPU, SPLIT, SUMMED, Net, counts
@@ -79,12 +81,15 @@ def goes_on(sizes: Sizes, folder: str) -> tuple[Position, bool, list[float]]:
     return position, saved, losses
 
 
+def state_of(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The whole tensors of a checkpoint; random states belong to ranks."""
+    found = Parts(files_of(name, folder))
+    return {key: found.read(key) for key in found.names() if not key.startswith("random/")}
+
+
 def same(one: Path, other: Path) -> None:
     for name in (checkpoint.MODEL, checkpoint.TRAINING):
-        first, second = (
-            {key: tensor for key, tensor in tensorfile.read(path / name).items() if not key.startswith("random/")}
-            for path in (one, other)
-        )
+        first, second = (state_of(path, name) for path in (one, other))
         assert set(first) == set(second)
         assert [key for key in first if not torch.equal(first[key], second[key])] == []
         assert len(first) > 10
@@ -181,7 +186,7 @@ def test_damage_is_seen_by_the_first_and_believed_by_all(tmp_path: Path) -> None
     sizes = (2, 2, "parameters")
     ranks.run(starts, 4, sizes, str(tmp_path))
     ranks.run(goes_on, 4, sizes, str(tmp_path))
-    newest = tmp_path / "step-00000004" / checkpoint.MODEL
+    newest = files_of(checkpoint.MODEL, tmp_path / "step-00000004")[-1]
     data = bytearray(newest.read_bytes())
     data[-3] ^= 1
     newest.write_bytes(data)
@@ -189,6 +194,45 @@ def test_damage_is_seen_by_the_first_and_believed_by_all(tmp_path: Path) -> None
     found = ranks.run(goes_on, 4, sizes, str(tmp_path))
     assert [entry[0] for entry in found] == [Position(3, 24)] * 4
     assert (tmp_path / "damaged-step-00000004").is_dir()
+
+
+def background(folder: str) -> list[bool]:
+    """Saves with training in between, as `halves` does without; then one that the disk of the last rank refuses."""
+    run = Run((2, 2, "parameters"), folder)
+    run.checkpoints = Checkpoints(Path(folder), "p", keep=5, layout=run.layout, background=True)
+    with run.checkpoints:
+        run.train(range(3))
+        run.save(3)
+        run.train(range(3, 5))
+        run.save(5)
+        run.train(range(5, 6))
+        if run.mesh.rank == 3:
+            tensorfile._write_all = full
+        done = [run.checkpoints.finish(), run.save(6), run.checkpoints.finish()]
+    run.mesh.stop()
+    return done
+
+
+def full(handle: int, data: memoryview) -> None:
+    raise OSError(28, os.strerror(28))
+
+
+def in_turn(folder: str) -> None:
+    run = Run((2, 2, "parameters"), folder)
+    for first, last in ((0, 3), (3, 5)):
+        run.train(range(first, last))
+        run.save(last)
+    run.mesh.stop()
+
+
+def test_saves_in_the_background_are_those_of_their_steps(tmp_path: Path) -> None:
+    ranks.run(in_turn, 4, str(tmp_path / "sync"))
+    assert ranks.run(background, 4, str(tmp_path / "async"), timeout=60) == [[True, True, False]] * 4
+    for step in ("step-00000003", "step-00000005"):
+        files = [sorted((tmp_path / kind / step).iterdir()) for kind in ("sync", "async")]
+        assert len(files[0]) == 10
+        assert [(each.name, each.read_bytes()) for each in files[0]] == [(e.name, e.read_bytes()) for e in files[1]]
+    assert {path.name for path in (tmp_path / "async").iterdir()} == {"step-00000003", "step-00000005"}
 
 
 def refused(folder: str) -> str:

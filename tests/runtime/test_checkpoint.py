@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -251,7 +252,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, capsys: pytest
 OPERATIONS = ("write", "fsync", "rename", "rmdir", "unlink", "mkdir")
 
 
-def dies_at(operation: int, folder: Path) -> bool:
+def dies_at(operation: int, folder: Path, background: bool) -> bool:
     """Saves in a child process that is gone, without any cleaning up, at its n-th change of the disk."""
 
     def work() -> None:
@@ -268,24 +269,28 @@ def dies_at(operation: int, folder: Path) -> bool:
             return call
 
         model, adamw = build()
-        checkpoints = Checkpoints(folder, plan="p", keep=1)
+        checkpoints = Checkpoints(folder, plan="p", keep=1, background=background)
         checkpoints.restore(model, adamw)
         for name in OPERATIONS:
             setattr(os, name, counted(getattr(os, name)))
         checkpoints.save(model, adamw, Position(2, 32))
+        if background:
+            run(model, adamw, range(2, 3))  # training goes on meanwhile
+        checkpoints.finish()
 
     code = faults.in_a_child(work)
     assert code in (0, 9)
     return code == 9
 
 
-def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path: Path, background: bool) -> None:
     _, model, _ = saved(tmp_path / "start", 1)
     steps, operation, died = set(), 0, True
     while died:
         folder = tmp_path / str(operation)
         shutil.copytree(tmp_path / "start", folder)
-        died = dies_at(operation, folder)
+        died = dies_at(operation, folder, background)
         restored, adamw = build()
         checkpoints = Checkpoints(folder, plan="p", keep=1)
         steps.add(checkpoints.restore(restored, adamw).step)
@@ -316,3 +321,92 @@ def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     assert checkpoint.damage(checkpoints.path(1)) is None
     assert checkpoints.restore(*build()).step == 1
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in path.iterdir()}
+
+
+class Slow:
+    """A disk that takes nothing until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may, self.original, self.error = threading.Event(), tensorfile._write_all, None
+        monkeypatch.setattr(tensorfile, "_write_all", self)
+
+    def __call__(self, handle: int, data: memoryview) -> None:
+        assert self.may.wait(30)
+        if self.error is not None:
+            raise self.error
+        self.original(handle, data)
+
+
+def test_a_save_in_the_background_is_of_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files to the byte as those of a save that training waits for, though training goes on."""
+    saved(tmp_path / "sync", 2, 4)
+    model, adamw = build()
+    disk = Slow(monkeypatch)
+    with Checkpoints(tmp_path / "async", plan="p", background=True) as checkpoints:
+        for first in (0, 2):
+            run(model, adamw, range(first, first + 2))
+            disk.may.set()
+            checkpoints.finish()
+            disk.may.clear()
+            assert checkpoints.save(model, adamw, Position(first + 2, 16 * (first + 2)))
+            assert not checkpoints.path(first + 2).exists()
+        run(model, adamw, range(4, 6))
+        disk.may.set()
+    assert checkpoints.steps() == [2, 4]
+    for step in (2, 4):
+        expected = content(tmp_path / "sync" / checkpoints.path(step).name)
+        assert content(checkpoints.path(step)) == expected
+        assert len(expected) == 4
+
+
+def test_a_background_save_that_fails_is_told_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path, 1)
+    model, adamw = build()
+    checkpoints = Checkpoints(tmp_path, plan="p", background=True)
+    checkpoints.restore(model, adamw)
+    disk = Slow(monkeypatch)
+    disk.may.set()
+    disk.error = OSError(28, os.strerror(28))
+    assert checkpoints.save(model, adamw, Position(2, 32))
+    assert not checkpoints.finish()
+    assert "checkpoint of step 2 was not written: No space left on device" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    with pytest.raises(RunError, match=r"No space left.*Make room"):
+        checkpoints.save(model, adamw, Position(2, 32), final=True)
+    disk.error = None
+    assert checkpoints.save(model, adamw, Position(2, 32))
+    assert checkpoints.finish()
+    assert checkpoints.restore(*build()).step == 2
+
+
+def test_an_error_in_training_waits_for_the_save_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, adamw = build()
+    disk = Slow(monkeypatch)
+    checkpoints = Checkpoints(tmp_path, plan="p", background=True)
+
+    def train() -> None:
+        with checkpoints:
+            checkpoints.save(model, adamw, Position(1, 16))
+            threading.Timer(0.2, disk.may.set).start()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    assert checkpoint.damage(checkpoints.path(1)) is None
+
+
+def test_one_save_is_in_flight_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, adamw = build()
+    disk = Slow(monkeypatch)
+    with Checkpoints(tmp_path, plan="p", background=True) as checkpoints:
+        checkpoints.save(model, adamw, Position(1, 16))
+        threading.Timer(0.2, disk.may.set).start()
+        checkpoints.save(model, adamw, Position(2, 32))
+        assert checkpoint.damage(checkpoints.path(1)) is None
+        assert checkpoints.stall >= 0.15
