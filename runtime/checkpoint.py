@@ -16,9 +16,11 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -27,10 +29,18 @@ from . import agree, console, state, whole
 from .errors import RunError
 from .guard import NonFiniteError
 from .layout import Layout, Model
+from .pace import Cost
 from .parts import Parts
 from .writer import MANIFEST, MODEL, STATE, TRAINING, UNFINISHED, Staging, Work, files_of
 
 DAMAGED = "damaged-"
+
+
+class Stateful(Protocol):
+    """A part of a run with a state that JSON can hold."""
+
+    def state(self) -> dict[str, object]: ...  # noqa: D102
+    def restore(self, state: dict[str, object]) -> None: ...  # noqa: D102
 
 
 @dataclass
@@ -42,10 +52,19 @@ class Position:
 
 
 class Checkpoints:
-    """The checkpoints of one run; the `keep` newest good ones stay."""
+    """The checkpoints of one run; the `keep` newest good ones stay.
+
+    `extra` are parts with a state of their own, the same on all ranks, such as the history of a guard: by name.
+    """
 
     def __init__(
-        self, folder: Path, plan: str, keep: int = 2, layout: Layout | None = None, background: bool = False
+        self,
+        folder: Path,
+        plan: str,
+        keep: int = 2,
+        layout: Layout | None = None,
+        background: bool = False,
+        extra: Mapping[str, Stateful] | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError("at least one checkpoint has to be kept")
@@ -54,7 +73,8 @@ class Checkpoints:
         self.folder = folder
         self.plan = plan
         self.keep = keep
-        self.stall = 0.0  # seconds that training waited for the last save
+        self.cost = Cost()
+        self._extra = extra or {}
         self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
         self._saving: Future[str] | None = None
         self._staging = Staging()
@@ -77,9 +97,9 @@ class Checkpoints:
         not finite raise `NonFiniteError` and are not written. In the `background` it returns when the state is copied,
         after the save before it has ended; then `finish` tells what became of it.
         """
+        self.finish()
         begun = time.monotonic()
         agree.together(lambda: _refuse_non_finite(model, position.step), self._mesh)
-        self.finish()
         if agree.yes(self.path(position.step).exists(), self._mesh):
             return True
         work = self._work(model, optimizer, position)
@@ -90,7 +110,8 @@ class Checkpoints:
             written = not reason
         else:
             self._saving, written = self._thread.submit(self._write, work, final), True
-        self.stall = time.monotonic() - begun
+        if not final:  # no next one follows from what it costs
+            self.cost.stall = time.monotonic() - begun
         return written
 
     def finish(self) -> bool:
@@ -111,6 +132,8 @@ class Checkpoints:
         blocks[TRAINING] = state.training_blocks(model, optimizer, self._layout)
         files = {name: whole.owned(whole.table(own, self._mesh), own, self._mesh) for name, own in blocks.items()}
         about = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
+        extra = {name: each.state() for name, each in self._extra.items()}
+        about["extra"] = json.loads(json.dumps(extra))  # as it is now
         if self._thread is not None:
             files = self._staging.copies(files)
             if self._mesh.world > 1 and self._group is None:
@@ -119,9 +142,11 @@ class Checkpoints:
 
     def _write(self, work: Work, final: bool) -> str:
         """Why nothing was written, the same on all ranks; it is said here, but for what ends the run."""
+        begun = time.monotonic()
         reason = work.write()
+        self.cost.writing = time.monotonic() - begun if self._thread is not None else 0.0
         if reason:
-            reason = agree.everyone(self._failed(work.path, reason), self._mesh, self._group)[0]
+            reason = self._failed(work.path, reason)
             if not final:
                 console.LINE.note(f"warning: {reason}; training goes on")
             return reason
@@ -210,8 +235,17 @@ class Checkpoints:
         if optimizer is not None:
             state.set_optimizer(model, optimizer, self._layout, training)
             state.set_random_states(self._layout, training)
+            self._set_extra(path, about.get("extra", {}))
         console.LINE.note(f"going on from step {about['step']}: {path}")
         return Position(about["step"], about["samples"])
+
+    def _set_extra(self, path: Path, found: dict[str, dict[str, object]]) -> None:
+        """Parts that the checkpoint knows nothing of start anew; what it has for others is passed over."""
+        for name, each in self._extra.items():
+            if name in found:
+                each.restore(found[name])
+        if different := sorted(set(found) ^ set(self._extra)):
+            console.LINE.note(f"note: {path} was written by a run with another set of parts: {_some(different)}")
 
 
 def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 from . import agree, console
 from .mesh import Mesh
 
 FIRST = 10  # steps to the first save, which tells what one costs
+
+
+@dataclass
+class Cost:
+    """What the last save cost, in seconds: `stall` of training itself, `writing` beside it (0 where there is none)."""
+
+    stall: float = 0.0
+    writing: float = 0.0
 
 
 def interval(cost: float, mtbf: float) -> float:
@@ -27,25 +36,32 @@ class Pace:
     `most` are the seconds between saves that a budget of recovery leaves. The first rank measures for all.
     """
 
-    def __init__(self, mtbf: float, step: int, mesh: Mesh, most: float = math.inf, first: int = FIRST) -> None:
-        self._mtbf, self._most, self._mesh = mtbf, most, mesh
-        self._since, self._step = time.monotonic(), step
-        self._next = step + first
+    def __init__(
+        self, mtbf: float, step: int, mesh: Mesh | None = None, most: float = math.inf, first: int = FIRST
+    ) -> None:
+        self._mtbf, self._most, self._mesh = mtbf, most, mesh or Mesh()
+        self._since: float | None = None
+        self._step, self._next = step, step + first
         self._every = 0
 
     def due(self, step: int) -> bool:
-        """Whether to save after this step."""
+        """Whether to save after this step; asked after each one."""
+        if self._since is None:
+            self._since, self._step = time.monotonic(), step  # the first step compiles and is no measure
         return step >= self._next
 
-    def saved(self, step: int, stall: float) -> None:
-        """A save after `step` has stalled training for `stall` seconds: how many steps to the next."""
-        each = max(time.monotonic() - self._since - stall, 1e-9) / max(step - self._step, 1)
-        wanted = min(interval(stall, self._mtbf), self._most)
+    def saved(self, step: int, cost: Cost) -> None:
+        """A save after `step` had this cost: how many steps to the next. None comes before the last one is written."""
+        now, since, steps = time.monotonic(), self._since, step - self._step
+        self._since, self._step, self._next = now, step, step + max(self._every, 1)
+        if since is None or steps < 1:  # nothing was measured
+            return
+        each = max(now - since - cost.stall, 1e-9) / steps
+        wanted = max(min(interval(cost.stall, self._mtbf), self._most), cost.writing)
         every = int(agree.first(str(max(1, int(wanted / each))), self._mesh))
         if every != self._every:
             console.LINE.note(
                 f"a checkpoint every {every:,} steps ({console.duration(every * each)}): one stalls training for "
-                f"{stall:.2g} s, and a failure is expected every {console.duration(self._mtbf)}"
+                f"{cost.stall:.2g} s, and a failure is expected every {console.duration(self._mtbf)}"
             )
         self._every, self._next = every, step + every
-        self._since, self._step = time.monotonic(), step

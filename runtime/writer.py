@@ -84,7 +84,10 @@ class Work:
             said: dict[str, object] = {"done": does()}
         except OSError as error:
             said = {"failed": error.strerror or str(error)}
-        heard = [json.loads(text) for text in agree.everyone(json.dumps(said), self.mesh, self.group)]
+        try:
+            heard = [json.loads(text) for text in agree.everyone(json.dumps(said), self.mesh, self.group)]
+        except RuntimeError as error:  # of a group whose ranks are gone; training finds out by itself
+            raise Unwritten(f"the ranks lost each other: {error}") from error
         for each in heard:
             if "failed" in each:
                 raise Unwritten(each["failed"])

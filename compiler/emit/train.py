@@ -9,7 +9,6 @@ from ...dsl.schema.optimizer import AdamW, Norm, Sgd
 from ...dsl.schema.schedule import Constant, Cosine, Linear
 from ...dsl.schema.training import Every
 from ...dsl.spec import Spec
-from ...dsl.values import Quantity
 from ..dims import symbol
 from ..layout import Layout
 from ..lower.inputs import targets
@@ -20,8 +19,9 @@ from .constants import Constants, Length
 from .counts import perplexities
 from .data import DataText, data_text
 from .huggingface import Checkpoint, constant
-from .layout import bracketed
+from .layout import bracketed, indented
 from .model import bodies_of, class_names, millions, predicted_value, scalars
+from .saves import Saves, saves
 from .text import comment, literal, quoted
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
@@ -53,8 +53,7 @@ def train_view(
     rate = _rate(spec, constants, length, steps)
     norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
-    checkpoint_when, timed = _checkpoint_when(spec, length, layout)
-    constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
+    saving = saves(spec, constants, length, layout)
     record = _record(spec, plan, constants, length, steps, data)
     sample = _sample(spec, plan, forward, constants) if not plan.stages else ()
     validates = spec.data.validation > 0
@@ -64,7 +63,7 @@ def train_view(
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
     modules |= {"initialize"} if layout.world > 1 else set()
-    modules |= {"agree"} if layout.world > 1 and timed else set()
+    modules |= set(saving.modules) - {"time"}
     modules |= {"totals"} if layout.data > 1 or plan.stages or counts else set()
     modules |= {"pipeline"} if plan.stages else set()
     loading, writing = _interchange(spec, interchange, constants, data, layout)
@@ -75,7 +74,7 @@ def train_view(
         usage=step.usage(layout),
         model="list[nn.Module]" if plan.stages else model,
         doc=data.doc,
-        imports=_imports(spec, runtime, modules, model, parameters, length, timed, validates, layout, counts),
+        imports=_imports(spec, runtime, modules, model, parameters, length, saving, validates, layout, counts),
         constants=tuple(constants.lines()),
         data=data.lines,
         data_type=data.type,
@@ -96,9 +95,7 @@ def train_view(
         validation_type=data.kind,
         validation=validation,
         evaluate_when=evaluate_when,
-        checkpoints="keep=KEEP" if layout.world == 1 else "keep=KEEP, layout=LAYOUT",
-        checkpoint_when=checkpoint_when,
-        timed=timed,
+        saves=saving,
         record=record,
         sample=sample,
         finish=(*writing, *(("write_sample(model, coder)",) if sample else ())),
@@ -107,11 +104,11 @@ def train_view(
 
 def _imports(
     spec: Spec, runtime: str, modules: set[str], model: str, parameters: list[Owned],
-    length: Length, timed: bool, validates: bool, layout: Layout, counts: bool,
+    length: Length, saving: Saves, validates: bool, layout: Layout, counts: bool,
 ) -> tuple[tuple[str, ...], ...]:  # fmt: skip
     limited = validates and spec.training.evaluate is not None and spec.training.evaluate.batches is not None
     standard = ["argparse", *(["itertools"] if limited else []), *(["math"] if _uses_math(length) else [])]
-    standard += ["time"] if timed else []
+    standard += ["time"] if "time" in saving.modules else []
     names = [model] if layout.pipeline == 1 else ["INITIAL", "STAGES"]
     names = names if decaying(parameters) is None else ["DECAYING", *names]
     names += ["counts"] if counts else []
@@ -227,19 +224,6 @@ def _validation(spec: Spec, plan: Plan, constants: Constants, counts: bool) -> t
     return *counted, *(lines if layout.pipeline > 1 else step.precise(spec, lines, "validation.device.type"))
 
 
-def _checkpoint_when(spec: Spec, length: Length, layout: Layout) -> tuple[str, bool]:
-    every = spec.checkpoint.every
-    if not isinstance(every, Quantity):
-        return "position.step == last", False
-    if every.dimension == "seconds":
-        name = length.constants.add("CHECKPOINT_SECONDS", every.value, "checkpoint.every")
-        passed = f"time.monotonic() - saved >= {name}"
-        passed = passed if layout.world == 1 else f"agree.yes({passed}, MESH)"
-        return f"{passed} or position.step == last", True
-    interval = length.interval("CHECKPOINT_EVERY", every, "checkpoint.every")
-    return f"position.step % {interval} == 0 or position.step == last", False
-
-
 def _record(
     spec: Spec, plan: Plan, constants: Constants, length: Length, steps: str, data: DataText
 ) -> tuple[str, ...]:
@@ -251,7 +235,12 @@ def _record(
         arguments.append(f"every={constants.add('LOG_EVERY', spec.observe.log_every, 'observe.log_every')}")
     arguments += ["writes=MESH.first"] if plan.layout.world > 1 else []
     arguments += [f"{name}=False" for name in ("progress", "tensorboard") if not getattr(spec.observe, name)]
-    return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
+    if not spec.checkpoint.async_:
+        return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
+    lines = bracketed("with record.Record(", arguments, ") as log, checkpoints:", 4)
+    if len(lines) > 1:
+        lines = ["with (", *indented([*bracketed("record.Record(", arguments, ") as log,", 8), "checkpoints,"]), "):"]
+    return tuple(lines)
 
 
 def _interchange(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .saves import Saves
+
 
 @dataclass(frozen=True)
 class Function:
@@ -59,7 +61,7 @@ class TrainView:
     compute             lines of a step that give every gradient and the loss
     validated           what `validate` takes: its name and type
     finite              lines that read loss and norm of the whole step
-    checkpoints         the last arguments of the checkpoint manager
+    saves               the lines around `checkpoints.save`
     """
 
     title: str
@@ -87,9 +89,7 @@ class TrainView:
     validation_type: str
     validation: tuple[str, ...]
     evaluate_when: str
-    checkpoints: str
-    checkpoint_when: str
-    timed: bool
+    saves: Saves
     record: tuple[str, ...]
     sample: tuple[str, ...]
     finish: tuple[str, ...]

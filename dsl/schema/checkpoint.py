@@ -13,7 +13,7 @@ class Checkpoint(Record):
         "How often to save; `auto` follows from `cluster.mtbf` and the measured cost.", default=None, above=0
     )
     keep: int = setting("Newest checkpoints that are kept.", default=3, least=1)
-    async_: bool = setting("Saves while training goes on.", default=False, compiled=False)
+    async_: bool = setting("Saves while training goes on.", default=False)
     integrity: bool = setting("Keeps a checksum per tensor and compares it on loading.", default=False, compiled=False)
     peer_copy: bool = setting("Keeps a copy in the memory of another node.", default=False, compiled=False)
     recover_within: Seconds | None = setting(

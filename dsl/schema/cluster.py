@@ -34,6 +34,4 @@ class Cluster(Record):
     memory_bandwidth: Bandwidth | Auto = setting("Bytes per second of an accelerator's memory.", default=AUTO, above=0)
     node_link: Link | Auto = setting("Connection within a node.", default=AUTO)
     network: Link | Auto = setting("Connection between nodes.", default=AUTO)
-    mtbf: Seconds | None = setting(
-        "Mean time between failures of the whole job.", default=None, above=0, compiled=False
-    )
+    mtbf: Seconds | None = setting("Mean time between failures of the whole job.", default=None, above=0)

@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "compiled_tf32": ("stdlib_gpt", ("training.execution=compiled", "precision.compute=tf32", "optimizer.clip=none")),
     "sampled": ("stdlib_gpt", ('observe.sample=sample("def f(")', "training.deterministic=true", "data.seed=3")),
     "by_tokens": ("stdlib_gpt", ("training.tokens=1_000_000", "training.steps=none", "checkpoint.every=5 min")),
+    "saved_by_cost": ("stdlib_gpt", ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true")),
     "in_order": ("digits", ("data.shuffle=false", "checkpoint.every=2 epochs", "training.evaluate=every(1 epochs)")),
     "binary": ("stdlib_gpt", ('data.source=tokens("x.bin", dtype: uint16)', "data.tokenizer=none", "data.vocab=999")),
 }
@@ -66,6 +67,24 @@ PARALLEL: dict[str, tuple[str, ...]] = {
 def test_parallel_snapshot(layout: str, file: str, snapshot: SnapshotAssertion) -> None:
     text = unchecked_source(example("stdlib_gpt"), *PARALLEL[layout])[file]
     assert snapshot(extension_class=PyFile) == re.sub('PLAN = "[0-9a-f]+"', 'PLAN = "(see below)"', text)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_saves_in_the_background_at_an_interval_by_their_cost(ranks: int) -> None:
+    flags = ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true", f"parallel.world_size={ranks}")
+    train = compile_source(example("digits"), *flags)["train.py"]
+
+    assert re.search(r"^MTBF = 21_?600\.0", train, re.MULTILINE)
+    layout, mesh = (", layout=LAYOUT", ", MESH") if ranks > 1 else ("", "")
+    lines = [
+        f'    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP{layout}, background=True)',
+        f"    saves = pace.Pace(MTBF, position.step{mesh})",
+        "        checkpoints,",
+        "            if saves.due(position.step) or position.step == last:",
+        "                checkpoints.save(model, updates, position, final=position.step == last)",
+        "                saves.saved(position.step, checkpoints.cost)",
+    ]
+    assert [line for line in lines if line not in train.splitlines()] == []
 
 
 def every_program() -> dict[str, dict[str, str]]:

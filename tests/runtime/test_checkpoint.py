@@ -409,4 +409,40 @@ def test_one_save_is_in_flight_at_most(tmp_path: Path, monkeypatch: pytest.Monke
         threading.Timer(0.2, disk.may.set).start()
         checkpoints.save(model, adamw, Position(2, 32))
         assert checkpoint.damage(checkpoints.path(1)) is None
-        assert checkpoints.stall >= 0.15
+        assert checkpoints.cost.writing >= 0.15
+        assert checkpoints.cost.stall < checkpoints.cost.writing
+
+
+class Counter:
+    """A part of a run with a state of its own."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def state(self) -> dict[str, object]:
+        return {"seen": self.seen}
+
+    def restore(self, state: dict[str, object]) -> None:
+        self.seen = list(state["seen"])  # type: ignore[call-overload]
+
+
+def test_the_state_of_other_parts_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it was when the save began, though the file is written later."""
+    (model, adamw), kept, disk = build(), Counter(), Slow(monkeypatch)
+    with Checkpoints(tmp_path, plan="p", background=True, extra={"counter": kept}) as checkpoints:
+        kept.seen += [1.5, 2.0]
+        checkpoints.save(model, adamw, Position(1, 16))
+        kept.seen.append(9.0)
+        disk.may.set()
+
+    found = Counter()
+    Checkpoints(tmp_path, plan="p", extra={"counter": found}).restore(*build())
+    assert found.seen == [1.5, 2.0]
+    assert "note" not in capsys.readouterr().out
+
+    other = Counter()
+    Checkpoints(tmp_path, plan="p", extra={"guard": other}).restore(*build())
+    assert other.seen == []
+    assert "written by a run with another set of parts: counter, guard" in capsys.readouterr().out

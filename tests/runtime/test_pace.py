@@ -44,8 +44,8 @@ def test_a_save_that_costs_more_than_failures_do() -> None:
 def test_the_first_save_is_early_and_the_next_by_its_cost(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     made = pace.Pace(mtbf=3_200.0, step=40, mesh=Mesh())
     assert [step for step in range(41, 52) if made.due(step)] == [50, 51]
-    clock.now = 24.0  # ten steps of 2 s and a save of 4 s
-    made.saved(50, stall=4.0)
+    clock.now = 22.0  # nine steps of 2 s and a save of 4 s
+    made.saved(50, pace.Cost(4.0))
     assert not made.due(129)
     assert made.due(130)
     assert "a checkpoint every 80 steps (2:40): one stalls training for 4 s, and a failure is expected every 53:20" in (
@@ -55,14 +55,42 @@ def test_the_first_save_is_early_and_the_next_by_its_cost(clock: Clock, capsys: 
 
 def test_a_budget_bounds_it(clock: Clock) -> None:
     made = pace.Pace(mtbf=3_200.0, step=0, mesh=Mesh(), most=61.0)
-    clock.now = 24.0
-    made.saved(10, stall=4.0)
+    assert not made.due(1)
+    clock.now = 22.0
+    made.saved(10, pace.Cost(4.0))
     assert not made.due(39)
     assert made.due(40)
 
 
+def test_none_comes_before_the_last_is_written(clock: Clock) -> None:
+    made = pace.Pace(mtbf=3_200.0, step=0, mesh=Mesh())
+    assert not made.due(1)
+    clock.now = 22.0
+    made.saved(10, pace.Cost(stall=4.0, writing=241.0))
+    assert not made.due(129)
+    assert made.due(130)
+
+
 def test_a_step_longer_than_the_interval_is_saved_every_time(clock: Clock) -> None:
     made = pace.Pace(mtbf=10.0, step=0, mesh=Mesh())
+    assert not made.due(9)
     clock.now = 10_000.0
-    made.saved(10, stall=0.001)
+    made.saved(10, pace.Cost(0.001))
+    assert made.due(11)
+
+
+def test_the_first_step_is_no_measure(clock: Clock) -> None:
+    made = pace.Pace(mtbf=3_200.0, step=0)
+    clock.now = 500.0  # it compiles
+    assert not made.due(1)
+    clock.now += 22.0
+    made.saved(10, pace.Cost(4.0))
+    assert not made.due(89)
+    assert made.due(90)
+
+
+def test_a_save_after_the_first_step_measures_nothing(clock: Clock) -> None:
+    made = pace.Pace(mtbf=3_200.0, step=9)
+    assert not made.due(10)
+    made.saved(10, pace.Cost(4.0))
     assert made.due(11)

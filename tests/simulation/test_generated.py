@@ -48,6 +48,9 @@ LAYOUTS = {
     "masked targets": ("masked", 2, ()),
     "masked targets of stages": ("masked", 4, ("parallel.pipeline_depth=2",)),
     "pipeline": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.pipeline_depth=2")),
+    "saved in the background": (
+        "digits", 2, ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true"),
+    ),
     "2 x 2 x 2, zero 1, interleaved": (
         "stdlib_gpt", 8,
         (*SMALL_GPT, *TENSOR, "parallel.pipeline_depth=2", "parallel.shard=optimizer",

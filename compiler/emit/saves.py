@@ -1,0 +1,56 @@
+"""The lines of `train.py` that save: when, how, and where what a save costs decides when the next one comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...dsl.schema.checkpoint import Checkpoint
+from ...dsl.spec import Spec
+from ...dsl.values import AUTO, Quantity
+from ..layout import Layout
+from .constants import Constants, Length
+
+
+@dataclass(frozen=True)
+class Saves:
+    """Conditions and lines around `checkpoints.save`.
+
+    arguments   the last ones of the checkpoint manager
+    when        the condition to save after a step
+    before      lines before the loop
+    after       lines after a save
+    modules     what they use of the runtime, and `time`
+    """
+
+    arguments: str
+    when: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+def saves(spec: Spec, constants: Constants, length: Length, layout: Layout) -> Saves:
+    """How this run saves itself."""
+    arguments = _arguments(spec.checkpoint, constants, layout)
+    every, many, last = spec.checkpoint.every, layout.world > 1, "position.step == last"
+    if every is AUTO:
+        mtbf = constants.add("MTBF", spec.cluster.mtbf, "cluster.mtbf")
+        start = f"saves = pace.Pace({mtbf}, position.step{', MESH' if many else ''})"
+        after = ("saves.saved(position.step, checkpoints.cost)",)
+        return Saves(arguments, f"saves.due(position.step) or {last}", (start,), after, ("pace",))
+    if not isinstance(every, Quantity):
+        return Saves(arguments, last)
+    if every.dimension == "seconds":
+        name = constants.add("CHECKPOINT_SECONDS", every.value, "checkpoint.every")
+        passed = f"time.monotonic() - saved >= {name}"
+        passed = f"agree.yes({passed}, MESH)" if many else passed
+        now = ("saved = time.monotonic()",)
+        return Saves(arguments, f"{passed} or {last}", now, now, ("time", *(["agree"] if many else [])))
+    interval = length.interval("CHECKPOINT_EVERY", every, "checkpoint.every")
+    return Saves(arguments, f"position.step % {interval} == 0 or {last}")
+
+
+def _arguments(settings: Checkpoint, constants: Constants, layout: Layout) -> str:
+    keep = constants.add("KEEP", settings.keep, "checkpoint.keep")
+    found = [f"keep={keep}", *(["layout=LAYOUT"] if layout.world > 1 else [])]
+    return ", ".join([*found, *(["background=True"] if settings.async_ else [])])
