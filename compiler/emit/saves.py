@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...dsl.schema.checkpoint import Checkpoint
 from ...dsl.spec import Spec
@@ -15,39 +15,43 @@ from .constants import Constants, Length
 class Saves:
     """Conditions and lines around `checkpoints.save`.
 
-    arguments   the last ones of the checkpoint manager
     when        the condition to save after a step
     before      lines before the loop
     after       lines after a save
     modules     what they use of the runtime, and `time`
+    arguments   the last ones of the checkpoint manager
     """
 
-    arguments: str
     when: str
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    arguments: str = ""
 
 
 def saves(spec: Spec, constants: Constants, length: Length, layout: Layout) -> Saves:
     """How this run saves itself."""
-    arguments = _arguments(spec.checkpoint, constants, layout)
+    found = _interval(spec, constants, length, layout)
+    return replace(found, arguments=_arguments(spec.checkpoint, constants, layout))
+
+
+def _interval(spec: Spec, constants: Constants, length: Length, layout: Layout) -> Saves:
     every, many, last = spec.checkpoint.every, layout.world > 1, "position.step == last"
     if every is AUTO:
         mtbf = constants.add("MTBF", spec.cluster.mtbf, "cluster.mtbf")
         start = f"saves = pace.Pace({mtbf}, position.step{', MESH' if many else ''})"
         after = ("saves.saved(position.step, checkpoints.cost)",)
-        return Saves(arguments, f"saves.due(position.step) or {last}", (start,), after, ("pace",))
+        return Saves(f"saves.due(position.step) or {last}", (start,), after, ("pace",))
     if not isinstance(every, Quantity):
-        return Saves(arguments, last)
+        return Saves(last)
     if every.dimension == "seconds":
         name = constants.add("CHECKPOINT_SECONDS", every.value, "checkpoint.every")
         passed = f"time.monotonic() - saved >= {name}"
         passed = f"agree.yes({passed}, MESH)" if many else passed
         now = ("saved = time.monotonic()",)
-        return Saves(arguments, f"{passed} or {last}", now, now, ("time", *(["agree"] if many else [])))
+        return Saves(f"{passed} or {last}", now, now, ("time", *(["agree"] if many else [])))
     interval = length.interval("CHECKPOINT_EVERY", every, "checkpoint.every")
-    return Saves(arguments, f"position.step % {interval} == 0 or {last}")
+    return Saves(f"position.step % {interval} == 0 or {last}")
 
 
 def _arguments(settings: Checkpoint, constants: Constants, layout: Layout) -> str:

@@ -59,10 +59,10 @@ def meaning(files: dict[str, str]) -> str:
 
 def said(source: Source, flag: str) -> bool:
     """Whether a setting is warned of as without effect, or changes what `dskc plan` predicts of the named machine."""
-    if flag.startswith("cluster."):
-        ranks = 'cluster.gpu="H100"', "parallel.world_size=16", "parallel.gpu_per_node=8"
-        return predictions(source, *ranks) != predictions(source, *ranks, flag)
-    return any("has no effect" in each.message for each in check(source, overrides=[flag]).sink)
+    if any("has no effect" in each.message for each in check(source, overrides=[flag]).sink):
+        return True
+    ranks = 'cluster.gpu="H100"', "parallel.world_size=16", "parallel.gpu_per_node=8"
+    return flag.startswith("cluster.") and predictions(source, *ranks) != predictions(source, *ranks, flag)
 
 
 def predictions(source: Source, *flags: str) -> list[str]:
