@@ -206,9 +206,10 @@ def background(folder: str) -> list[bool]:
         run.train(range(3, 5))
         run.save(5)
         run.train(range(5, 6))
+        done = [run.checkpoints.finish()]
         if run.mesh.rank == 3:
             tensorfile._write_all = full
-        done = [run.checkpoints.finish(), run.save(6), run.checkpoints.finish()]
+        done += [run.save(6), run.checkpoints.finish()]
     run.mesh.stop()
     return done
 
