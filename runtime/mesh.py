@@ -155,6 +155,7 @@ class Mesh:
         is shown.
         """
         self._times = times or Times()
+        sys.audit("dskc.joining")
         if not dist.is_initialized():
             if self.world == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
                 return place
@@ -170,6 +171,7 @@ class Mesh:
         self._join_parts()
         self._wait(self._times.store)
         console.LINE.silent = not self.first
+        sys.audit("dskc.joined")
         return place
 
     def _join(self, place: torch.device) -> torch.device:

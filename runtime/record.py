@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ class Record:
 
     def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
         """Takes note of one optimizer step; `step` counts those done, so the first is 1."""
+        sys.audit("dskc.step", step)  # for whoever watches the ranks from outside, as `dskc chaos` does
         if not self.writes:
             return
         now = time.perf_counter()

@@ -17,6 +17,7 @@ COMMANDS = (
     ("compile", "write the training program of a spec"),
     ("run", "compile, then train on this machine"),
     ("verify", "prove the layout: compare it with one process, made small, on this CPU"),
+    ("chaos", "run on this machine while faults strike, and compare with an undisturbed run"),
     ("plan", "show parameters, FLOPs and memory before anything runs"),
     ("tune", "find the fastest layout on the cluster, and say why not the others"),
     ("explain", "explain an error code or a setting"),
