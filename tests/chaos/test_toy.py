@@ -53,7 +53,7 @@ def test_a_program_that_recovers_stands_every_fault_that_it_can(tmp_path: Path) 
     ids=["ends", "waits", "loses_a_step", "repeats_steps", "flips_a_bit", "says_nothing"],
 )
 def test_a_program_that_does_not_recover_fails(on_resume: str, why: str, tmp_path: Path) -> None:
-    result = chaos(tmp_path, toy(tmp_path / "toy", on_resume), "kill@32", "kill@41", patience=5.0)
+    result = chaos(tmp_path, toy(tmp_path / "toy", on_resume), "kill@32", "kill@41", patience=3.0)
 
     assert result.failures
     assert re.search(why, "\n".join(result.failures)), result.failures
