@@ -137,6 +137,7 @@ class Runner:
         made = pair(source(self.example), None, given)
         if not isinstance(made, Pair):
             raise ValueError("; ".join(f"{each.code} {each.message}" for each in made))
+        assert made.several is not None
         place = self.folder / name.replace(" ", "-")
         for kind, files in (("one", made.one), ("several", made.several)):
             for path, text in files.items():

@@ -26,9 +26,9 @@ class Checked:
     sink: Sink
 
 
-def check(source: Source, profile: str | None = None, overrides: Sequence[str] = ()) -> Checked:
+def check(source: Source, profile: str | None = None, overrides: Sequence[str] = (), *, tried: bool = False) -> Checked:
     """Everything that can be said of a spec without a plan; imports neither networkx nor jinja2."""
-    spec, sink = load(source, profile, tuple(overrides))
+    spec, sink = load(source, profile, tuple(overrides), tried=tried)
     lowered = lower(spec, sink) if spec is not None else None
     if spec is not None and lowered is not None:
         check_recompute(spec, lowered.bodies, sink)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..dsl.schema.parallel import Interleaved, ZeroBubble
 from ..dsl.spec import Spec
+from ..dsl.values import AUTO
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,20 @@ class Layout:
         """Parts that the model is cut into."""
         return self.pipeline * self.chunks
 
+    @property
+    def schedule_text(self) -> str:
+        """The schedule as a spec writes it."""
+        if self.schedule == "interleaved" or (self.schedule == "zero_bubble" and self.chunks > 1):
+            return f"{self.schedule}({self.chunks})"
+        return f"{self.schedule}()" if self.schedule == "zero_bubble" else self.schedule
+
 
 def layout_of(spec: Spec) -> Layout:
     """The layout that a spec asks for; every axis is a number by then."""
     asked = spec.parallel
     schedule = asked.schedule
     named = schedule.kind if isinstance(schedule, Interleaved | ZeroBubble) else str(schedule)
+    named = Layout.schedule if schedule is AUTO and asked.pipeline_depth == 1 else named
     chunks = schedule.chunks if isinstance(schedule, Interleaved | ZeroBubble) else 1
     return Layout(
         data=_number(asked.data_parallel),

@@ -1,4 +1,4 @@
-"""The two programs that `dskc verify` compares: a small spec in its layout, and the same in one process."""
+"""The programs that `test_program.py` runs: a small spec in its layout, and the same in one process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ from .shrink import Small, one_process, shrink
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of both programs by name, and the small spec that they are of."""
+    """Files of both programs by name, and the small spec that they are of; no second where the spec is for one."""
 
     small: Small
     one: dict[str, str]
-    several: dict[str, str]
+    several: dict[str, str] | None
 
 
-def pair(source: Source, profile: str | None, overrides: Sequence[str]) -> Pair | Sink:
-    """Both programs of a spec; the findings where one cannot be made."""
-    small = shrink(source, profile, overrides)
+def pair(
+    source: Source,
+    profile: str | None,
+    overrides: Sequence[str],
+    asked: Checked | None = None,
+    standalone: bool = False,
+) -> Pair | Sink:
+    """The programs of a spec, or the findings where one cannot be made; `asked` is the spec as it was checked."""
+    small = shrink(source, profile, overrides, asked)
     if isinstance(small, Sink):
         return small
     checked = check(small.source, small.profile, small.settings)
     if checked.spec is None or checked.lowered is None:
         return checked.sink
-    alone = one_process(checked.spec)
-    sink = Sink()
-    files = [_files(each) for each in (Checked(alone, lower(alone, sink), sink), checked)]
-    if files[0] is None or files[1] is None:
-        return sink if sink.failed else checked.sink
-    return Pair(small, files[0], files[1])
+    several = None
+    if small.layout.world > 1:
+        several = _files(checked, standalone)
+        if several is None:
+            return checked.sink
+        alone = one_process(checked.spec)
+        checked = Checked(alone, lower(alone, checked.sink), checked.sink)
+    one = _files(checked, standalone)
+    return checked.sink if one is None else Pair(small, one, several)
 
 
-def _files(checked: Checked) -> dict[str, str] | None:
+def _files(checked: Checked, standalone: bool) -> dict[str, str] | None:
     from .emit import program
 
     plan = planned(checked)
     spec: Spec | None = checked.spec
-    return program(spec, plan, checked.sink) if spec is not None and plan is not None else None
+    return program(spec, plan, checked.sink, standalone) if spec is not None and plan is not None else None

@@ -18,7 +18,7 @@ from ..dsl.schema.parallel import Parallel
 from ..dsl.schema.training import Training
 from ..dsl.source import Source, Span
 from ..dsl.spec import Spec
-from .build import check
+from .build import Checked, check, settled
 from .dims import substitute
 from .layout import Layout, layout_of
 from .lower import Lowered
@@ -34,7 +34,8 @@ RATE: Final = 1e-3
 
 # Settings of the small run. One process and several have to compute the same in fp32, on data that need no files.
 SETTINGS: Final = (
-    "data.source=random()", "data.tokenizer=none", "data.validation=0", "data.augment=none", "training.evaluate=none",
+    "data.source=random()", "data.tokenizer=none", "data.validation=0", "data.augment=none", "data.shuffle=true",
+    "data.packing=stream", "training.evaluate=none", "schedule.warmup=10%",
     f"training.steps={STEPS}", "training.epochs=none", "training.tokens=none", "training.execution=eager",
     "precision.compute=fp32", "checkpoint.every=none", "observe.sample=none", "observe.tensorboard=false",
     "observe.progress=false", "observe.log_every=1", "model.weights=none",
@@ -66,9 +67,12 @@ class Small:
     changed: tuple[tuple[str, int, int], ...]
 
 
-def shrink(source: Source, profile: str | None, overrides: Sequence[str]) -> Small | Sink:
-    """The smallest spec found that keeps the structure; the findings where the spec itself does not compile."""
-    asked = check(source, profile, overrides)
+def shrink(source: Source, profile: str | None, overrides: Sequence[str], asked: Checked | None = None) -> Small | Sink:
+    """The smallest spec found that keeps the structure; the findings where the spec itself does not compile.
+
+    `asked` is what was found when the spec was checked, with a layout for every `auto`.
+    """
+    asked = asked or settled(check(source, profile, overrides))
     if asked.spec is None or asked.lowered is None:
         return asked.sink
     layout = smaller(layout_of(asked.spec))
@@ -123,6 +127,10 @@ def _layout_flags(layout: Layout) -> tuple[str, ...]:
         f"parallel.pipeline_depth={layout.pipeline}",
         f"parallel.tensor_model_parallel={layout.tensor}",
         f"parallel.expert_parallel={layout.expert}",
+        f"parallel.shard={layout.shard}",
+        *([f"parallel.schedule={layout.schedule_text}"] if layout.pipeline > 1 else []),
+        f"parallel.sequence_parallel={str(layout.sequence_parallel).lower()}",
+        "parallel.context_parallel=1",
         "cluster.nodes=auto",
     )
 
@@ -179,7 +187,7 @@ class _Search:
 
     def run(self) -> None:
         """Halves until nothing can be halved any more."""
-        for index in range(len(self.numbers)):
+        for index in self._counting():
             self._repeat(index)
         self.fixed = {number.name for index, number in enumerate(self.numbers) if self._no_size(index)}
         while self._try([self._halved(number) for number in self.numbers]):
@@ -187,6 +195,12 @@ class _Search:
         for index in range(len(self.numbers)):
             while self._try(self._with(index, self._halved(self.numbers[index]))):
                 pass
+
+    def _counting(self) -> list[int]:
+        """The numbers that may count iterations: those equal to a count, all where a count is made of several."""
+        counts = {count for count in self.counts if count > 1}
+        plain = counts <= {number.value for number in self.numbers}
+        return [index for index, number in enumerate(self.numbers) if number.value in counts or (counts and not plain)]
 
     def _repeat(self, index: int) -> None:
         """Where a number counts iterations, the fewest that the layout needs."""
@@ -196,7 +210,8 @@ class _Search:
 
     def _no_size(self, index: int) -> bool:
         """Whether a number is none of a size, such as the base of rotary embeddings."""
-        found = self.compiled(self._with(index, self._halved(self.numbers[index])))
+        half = self._halved(self.numbers[index])
+        found = self.compiled(self._with(index, half)) if half != self.numbers[index] else self.sink
         return not isinstance(found, Sink) and _size(found) == self.size
 
     def _with(self, index: int, number: Number) -> list[Number]:
@@ -223,7 +238,7 @@ class _Search:
 
     def compiled(self, numbers: Sequence[Number]) -> Lowered | Sink:
         """The model with these numbers, or what is wrong with it."""
-        checked = check(self.text(numbers), self.profile, merged(self.flags, _settings(numbers)))
+        checked = check(self.text(numbers), self.profile, merged(self.flags, _settings(numbers)), tried=True)
         return checked.lowered if checked.lowered is not None else checked.sink
 
     def text(self, numbers: Sequence[Number]) -> Source:

@@ -3,7 +3,7 @@
 Both are run as they stand, from `train.py` in their folder, on CPUs with gloo. What they compute is taken where it
 passes by: all gradients of the first step, where their norm is taken, and the loss of every step, where it is read.
 
-    report = parity.compare(Path("one_process"), Path("ranks"), ranks=8)
+    report = parity.compare(Path("one_process"), Path("ranks"), 8)
     print(report.table())
 
 Gradients are compared for each parameter, the norm of the difference with the norm itself. Both programs add up the
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import torch
@@ -111,35 +111,59 @@ class Report:
             lines.append(f"... and {len(self.rows) - most} more, with smaller errors")
         first, last = self.losses[0], self.losses[-1]
         lines.append(f"loss of {len(self.losses)} steps, {first[0]:.6f} to {last[0]:.6f}: error {self.loss_error:.1e}")
+        lines.append(f"{len(self.rows)} gradients, {len(self.losses)} losses compared with those of one process")
         if self.precision == "fp64":
             lines.append("in fp64: this model magnifies the rounding of fp32 beyond 1e-5 in one process as well")
         return "\n".join(lines)
 
 
-def show(report: Report) -> int:
-    """Prints what was compared and what differs; the exit code of a program."""
-    print(report.table())
-    for failure in report.failures:
-        print(f"error: {failure}", file=sys.stderr)
-    if not report.failures:
-        print(
-            f"the layout computes what one process computes: {len(report.rows)} gradients, {len(report.losses)} losses"
-        )
-    return 1 if report.failures else 0
+class Shown(Protocol):
+    """What was compared, and what is wrong with it."""
+
+    @property
+    def failures(self) -> list[str]:
+        """One line each."""
+
+    def table(self) -> str:
+        """For a person to read."""
+
+
+def failures(*reports: Shown) -> list[str]:
+    """What is wrong; what was compared, and what differs, is printed."""
+    for report in reports:
+        print(report.table())
+        for failure in report.failures:
+            print(f"error: {failure}", file=sys.stderr)
+    return [failure for report in reports for failure in report.failures]
+
+
+def run(*tests: Callable[[], None]) -> int:
+    """Runs the tests of a program one after the other; the exit code of `python test_program.py`."""
+    failed = 0
+    for test in tests:
+        print(f"{test.__name__.removeprefix('test_').replace('_', ' ')}:", flush=True)
+        try:
+            test()
+        except AssertionError:
+            failed += 1
+            print("FAILED\n")
+        else:
+            print("passed\n")
+    return 1 if failed else 0
 
 
 class Reference:
     """What a program of one process computes, in fp32 and, where that is asked for, in fp64; run once."""
 
     def __init__(self, folder: Path, timeout: float = TIMEOUT) -> None:
-        self._folder, self._timeout = folder, timeout
+        self.folder, self._timeout = folder, timeout
         self._known: dict[bool, tuple[dict[str, Tensor], tuple[float, ...]]] = {}
 
     def results(self, exact: bool) -> tuple[dict[str, Tensor], tuple[float, ...]]:
         """Gradients of the first step by name, and the losses."""
         if exact not in self._known:
             with tempfile.TemporaryDirectory() as run:
-                ((parts, losses),) = ranks.run(observe, 1, str(self._folder), run, exact, timeout=self._timeout)
+                ((parts, losses),) = ranks.run(observe, 1, str(self.folder), run, exact, timeout=self._timeout)
             self._known[exact] = {part.name: part.values for part in parts}, losses
         return self._known[exact]
 
@@ -197,10 +221,12 @@ def assemble(parts: list[Part]) -> tuple[dict[str, Tensor], list[str]]:
     return whole, list(faults)
 
 
-def observe(folder: str, run: str, exact: bool) -> tuple[list[Part], tuple[float, ...]]:
-    """Runs the program of a folder on this rank: its gradients of the first step, and all losses.
+def observe(
+    folder: str, run: str, exact: bool, stop: int | None = None, dropout: bool = False
+) -> tuple[list[Part], tuple[float, ...]]:
+    """Runs the program of a folder on this rank, up to `stop`: its gradients of the first step, and all losses.
 
-    `exact`: in fp64 instead of the format that the program is written for.
+    `exact`: in fp64 instead of the format that the program is written for. `dropout`: as it is written, not left out.
     """
     gradients: list[Part] = []
     losses: list[float] = []
@@ -220,10 +246,10 @@ def observe(folder: str, run: str, exact: bool) -> tuple[list[Part], tuple[float
         with (
             mock.patch.object(program.optimizer, "clip_norm", clip_norm),
             mock.patch.object(program.guard, "finite", read),
-            without_dropout(),
+            contextlib.nullcontext() if dropout else without_dropout(),
             in_double(program) if exact else contextlib.nullcontext(),
         ):
-            program.train(Path(run), None, torch.device("cpu"))
+            program.train(Path(run), stop, torch.device("cpu"))
     return gradients, tuple(losses)
 
 
@@ -238,7 +264,8 @@ def blocks(model: Any, layout: Layout) -> Iterator[Part]:
 @contextlib.contextmanager
 def loaded(folder: str) -> Iterator[ModuleType]:
     """The module `train` of a program; its modules are gone again afterwards."""
-    names = {path.stem for path in Path(folder).glob("*.py")} | {"dskc_runtime"}
+    own = __name__.split(".")[0]  # the runtime beside a program that needs no dskc is this very one
+    names = ({path.stem for path in Path(folder).glob("*.py")} | {"dskc_runtime"}) - {own}
 
     def forget() -> None:
         for name in [name for name in sys.modules if name.split(".")[0] in names]:

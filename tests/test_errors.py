@@ -13,7 +13,7 @@ from dskc.dsl.source import Source
 
 ROOT = Path(__file__).parent.parent
 # Bytes that are no text and hundreds of lines do not fit in a page; the others come from flags or from the compiler.
-WITHOUT_EXAMPLE = {"E0100", "E0126", "E0299", "E0604", "E0605"}
+WITHOUT_EXAMPLE = {"E0100", "E0126", "E0299", "E0604", "E0605", "W0941"}
 EXAMPLE = re.compile(r"^## (Wrong|Right)\n\n```dsk\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -6,17 +6,23 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...dsl.diagnostics import Sink
+from ...dsl.source import Source, Span
 from . import Subparsers, add_command
 from .spec_file import UsageError, add_spec_arguments, fail, read_spec, show
 
+if TYPE_CHECKING:
+    from ..build import Checked
+
 EPILOG = """\
 examples:
-  dskc compile gpt.dsk                           write build/gpt/model.py, train.py and plan.json
+  dskc compile gpt.dsk                           write build/gpt/model.py, train.py, plan.json and a test
   dskc compile gpt.dsk -o out --profile laptop   another folder, a profile of the spec
   dskc compile gpt.dsk --standalone              a folder that runs where dskc is not installed
   python build/gpt/train.py                      train; goes on from the newest checkpoint
+  python build/gpt/test_program.py               test the program, made small, on the CPU
 
 exit codes: 0 fine, 1 errors in the spec or files that you have changed, 2 wrong usage"""
 
@@ -46,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
         return 1
     many = (folder / "parallel.py").is_file()
     program = shlex.quote(str(folder / ("launch/torchrun.sh" if many else "train.py")))
-    files = "model.py, parallel.py, train.py, plan.json and launch/" if many else "model.py, train.py and plan.json"
-    print(f"{folder}: {files} written; train with: {'bash' if many else 'python'} {program}")
+    files = ["model.py", "parallel.py", "train.py", "plan.json", "launch/", "test_program.py"]
+    files = [name for name in files if (folder / name).exists()]
+    written = f"{', '.join(files[:-1])} and {files[-1]} written"
+    print(f"{folder}: {written}; train with: {'bash' if many else 'python'} {program}")
     return 0
 
 
@@ -69,8 +77,26 @@ def compile_spec(args: argparse.Namespace) -> Path | None:
             from ..emit import program
 
             files = program(checked.spec, plan, sink, args.standalone)
+            if source is not None and files is not None:
+                files |= _tests(args, source, checked)
     show(list(sink), stream=sys.stderr)
     return _written(output_folder(args), files, args.force) if files is not None else None
+
+
+def _tests(args: argparse.Namespace, source: Source, checked: Checked) -> dict[str, str]:
+    """`test_program.py` and what it runs; without it, which is said, where the spec cannot be made small."""
+    from ..emit.verification import verification
+    from ..layout import layout_of
+    from ..pair import Pair, pair
+
+    assert checked.spec is not None
+    made = pair(source, args.profile, args.overrides, checked, args.standalone)
+    if isinstance(made, Pair):
+        return verification(made, layout_of(checked.spec), checked.spec.name, args.standalone)
+    first = next(each for each in made if each.severity == "error")
+    message = f"no `test_program.py` is written: the spec made small has an error, {first.code}: {first.message}"
+    checked.sink.warning("W0941", message, Span(source, 0, 0), "`dskc verify` shows it")
+    return {}
 
 
 def _written(folder: Path, files: dict[str, str], force: bool) -> Path | None:

@@ -70,13 +70,6 @@ def schedule_of(layout: Layout) -> str | Interleaved | ZeroBubble:
     return ZeroBubble(chunks=layout.chunks) if layout.schedule == "zero_bubble" else layout.schedule
 
 
-def schedule_text(layout: Layout) -> str:
-    """The schedule as a spec writes it."""
-    if layout.schedule == "interleaved" or (layout.schedule == "zero_bubble" and layout.chunks > 1):
-        return f"{layout.schedule}({layout.chunks})"
-    return layout.schedule
-
-
 def settings(choice: Choice) -> dict[str, str]:
     """Path and value of each setting that makes a spec this choice."""
     layout = choice.layout
@@ -92,7 +85,7 @@ def settings(choice: Choice) -> dict[str, str]:
     if layout.tensor > 1:
         found["parallel.sequence_parallel"] = str(layout.sequence_parallel).lower()
     if layout.pipeline > 1:
-        found["parallel.schedule"] = schedule_text(layout)
+        found["parallel.schedule"] = layout.schedule_text
     if choice.checkpointing != "given":
         found["memory.checkpointing"] = choice.checkpointing
     return dict(sorted(found.items()))

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import asdict
 from typing import Any
 
-from .choice import Choice, schedule_text, sections, settings
+from .choice import Choice, sections, settings
 from .confirm import Confirmed
 from .search import Found
 from .text import columns, duration, size
@@ -45,7 +45,7 @@ def _row(place: int, each: Confirmed, amount: int) -> tuple[str, ...]:
     axes = f"{layout.data} x {layout.pipeline} x {layout.tensor}" + ("s" if layout.sequence_parallel else "")
     return (
         str(place), axes,
-        schedule_text(layout) if layout.pipeline > 1 else "-", layout.shard,
+        layout.schedule_text if layout.pipeline > 1 else "-", layout.shard,
         f"{choice.micro_batch} x {choice.accumulation}", choice.checkpointing, duration(each.seconds),
         f"{amount / each.seconds:,.0f}", size(each.memory),
     )  # fmt: skip

@@ -18,11 +18,12 @@ from .resolver import Resolver
 
 
 def load(
-    source: Source | Path | str, profile: str | None = None, overrides: tuple[str, ...] = ()
+    source: Source | Path | str, profile: str | None = None, overrides: tuple[str, ...] = (), *, tried: bool = False
 ) -> tuple[Spec | None, Sink]:
     """The resolved spec of a file or text, None when there are errors; `overrides` are `section.setting=value`.
 
-    All profiles are checked, the chosen one is resolved.
+    All profiles are checked, the chosen one is resolved. One of many that are only `tried` for their sizes is neither
+    held against the schema, which takes longer than all the rest, nor are its other profiles checked.
     """
     sink = Sink()
     text = source if isinstance(source, Source) else _read(Path(source), sink)
@@ -33,7 +34,10 @@ def load(
     base = layers(units, sink)
     chosen = _overlaid(base, profile, overrides, unit, sink)
     run = Resolver(chosen, units, sink, profile)
-    spec = _gated(run, _settle(run))
+    sections = _settle(run)
+    if tried:
+        return (None if sink.failed or base.forward is None else run.spec(sections)), sink
+    spec = _gated(run, sections)
     check_unused(run)
     others = [*base.profiles, None] if profile is not None else base.profiles
     for other in others:

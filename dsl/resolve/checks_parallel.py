@@ -66,7 +66,7 @@ def _pipeline(view: View) -> None:
     micro = view.get("training.gradient_accumulation")
     if not isinstance(depth, int):
         return
-    if view.given("parallel.schedule") and depth == 1:
+    if view.given("parallel.schedule") and schedule is not AUTO and depth == 1:
         message = "`parallel.schedule` has no effect: the pipeline has 1 stage"
         view.error("E0403", "parallel.schedule", message, "set `pipeline_depth`, or remove it")
     elif isinstance(schedule, Interleaved) and isinstance(micro, int) and micro % depth:

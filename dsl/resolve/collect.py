@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from .. import ast
 from ..diagnostics import Label, Sink
@@ -102,12 +103,11 @@ class Collector:
     def flag(self, text: str, unit: Unit) -> None:
         """`section.setting=value` of the command line."""
         name, equals, _ = text.partition("=")
-        source = Source("--set", text)
-        whole = Span(source, 0, len(text))
+        whole = Span(Source("--set", text), 0, len(text))
         if not equals or not name.strip():
             self.sink.error("E0605", f"`{text[:80]}` has no `=`", whole, "write `--set section.setting=value`")
             return
-        parsed, found = parse_flag(source, name, text)
+        parsed, found = parse_flag(name, text)
         for finding in found:
             self.sink.add(finding)
         for statement in parsed.body:
@@ -311,10 +311,11 @@ def layers(units: Iterable[Unit], sink: Sink) -> Layered:
     return into
 
 
-def parse_flag(source: Source, name: str, text: str) -> tuple[ast.File, Sink]:
+@cache
+def parse_flag(name: str, text: str) -> tuple[ast.File, Sink]:
     """Parses `name=value` as the setting `name: value`; the places are those in the flag."""
     found, kept = Sink(), Sink()
-    shown = Source(source.name, f"{name}:{text[len(name) + 1 :]}")
+    shown = Source("--set", f"{name}:{text[len(name) + 1 :]}")
     file = parse(shown, found)
     for finding in found:
         if finding.code != "E0111":  # a flag has no `dsk 1`

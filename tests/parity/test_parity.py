@@ -67,6 +67,7 @@ def test_what_is_broken_is_found(name: str, tmp_path: Path) -> None:
     file, old, new, told = BROKEN[name]
     made = pair(source("stdlib_gpt"), None, flags(2, 2, sequence=True))
     assert isinstance(made, Pair)
+    assert made.several is not None
     assert old in made.several[file]
     for kind, files in (("one", made.one), ("ranks", {**made.several, file: made.several[file].replace(old, new)})):
         for path, text in files.items():
