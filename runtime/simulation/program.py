@@ -89,16 +89,16 @@ def trained(
 @contextmanager
 def _loaded(folder: Path) -> Iterator[ModuleType]:
     """The program's `train.py`, imported anew: its modules keep the ranks of their mesh."""
+    names = {path.stem for path in folder.glob("*.py")}  # those of every program
+    others = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
     sys.path.insert(0, str(folder))
-    before = set(sys.modules)
     try:
         yield importlib.import_module("train")
     finally:
         sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and Path(file).is_relative_to(folder):
-                del sys.modules[name]
+        for name in names & set(sys.modules):
+            del sys.modules[name]
+        sys.modules.update(others)
 
 
 def _patches(recorder: Recorder, train: Any, folder: Path, steps: int) -> Iterator[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -118,6 +120,8 @@ def test_the_axis_of_a_group_is_that_on_which_its_ranks_differ() -> None:
 
 
 def test_shapes_that_are_remembered_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train", "model"):  # what another program has left is none of this one's
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
     _, records = simulated("stdlib_gpt", 2, SMALL_GPT, tmp_path)
     monkeypatch.setattr(shapes, "PURE", frozenset())
     monkeypatch.setattr(recorder, "VIEWS", frozenset())
