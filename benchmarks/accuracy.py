@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from published.rows import RUNS, SOURCES, Run
 
 from dskc.compiler.build import check, make_plan
 from dskc.compiler.planner import again
+from dskc.compiler.planner.choice import changed
 from dskc.compiler.planner.predict import Prediction, predict
 from dskc.compiler.planner.step import step_time
 from dskc.compiler.planner.units import Part
@@ -53,6 +54,10 @@ def predicted(run: Run) -> Row:
     assert checked.spec is not None, [finding.message for finding in checked.sink]
     assert checked.lowered is not None, [finding.message for finding in checked.sink]
     plan = make_plan(checked.spec, checked.lowered)
+    if run.fused:  # in a pipeline as well, where no plan of dskc's own program has them
+        training = changed(checked.spec.training, execution="compiled")
+        checked = replace(checked, spec=replace(checked.spec, training=training))
+        assert checked.spec is not None
     found: Prediction = predict(plan, checked.spec)
     seconds = found.step.seconds
     if run.halves:

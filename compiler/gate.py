@@ -46,8 +46,10 @@ def gate_layout(spec: Spec, sink: Sink) -> None:
         near = next(nearest(name), None)
         help = f"the nearest that is proven: {near}; docs/parity.md lists all" if near else "docs/parity.md lists them"
         sink.error("E0701", f"the layout {name} (pipeline/data/tensor) has no parity test", place, help)
-    if spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived":
-        _refuse(sink, f"observe.sample on {layout.world} ranks", spec.span("observe.sample") or place)
+    cut = layout.tensor > 1 or layout.pipeline > 1
+    if cut and spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived":
+        what = "observe.sample on ranks that share a model"
+        _refuse(sink, what, spec.span("observe.sample") or place)
     if layout.pipeline > 1 and spec.training.execution == "compiled":
         _refuse(sink, "training.execution: compiled in a pipeline", spec.span("training.execution") or place)
 

@@ -11,7 +11,8 @@ class Run:
     """One published measurement: `tokens` per second and accelerator, `memory` in GiB where it was given.
 
     `settings` are those of the spec `benchmarks/published/<spec>.dsk`; `table` names the group that it stands in.
-    `halves`: the run computed every second matrix product again, which no setting of a spec says.
+    `halves`: the run computed every second matrix product again, which no setting of a spec says. `fused`: its program
+    joins kernels in the stages of its pipeline too.
     """
 
     table: str
@@ -21,6 +22,7 @@ class Run:
     tokens: float
     memory: float | None = None
     halves: bool = False
+    fused: bool = False
 
 
 GITHUB = "https://github.com"
@@ -81,7 +83,7 @@ def _megatron() -> Iterator[Run]:
         settings += [f"parallel.schedule=interleaved({chunks})"] if chunks > 1 else []
         sequence, vocab = 2048, 51_200
         token = 96 * layers * hidden**2 * (1 + sequence / (6 * hidden) + vocab / (16 * layers * hidden))
-        yield Run("Megatron-LM SC21", name, "megatron_gpt", tuple(settings), rate * 1e12 / token)
+        yield Run("Megatron-LM SC21", name, "megatron_gpt", tuple(settings), rate * 1e12 / token, fused=True)
 
 
 SIZES = {
@@ -115,9 +117,9 @@ def _torchtitan() -> Iterator[Run]:
     large = (*SIZES["405B"], *GRAND_TETON, "parallel.world_size=512", "parallel.pipeline_depth=8", FLOAT8,
              "training.micro_batch_size=4", "training.gradient_accumulation=8", "memory.checkpointing=full",
              "parallel.shard=optimizer", *tensor[:2])  # fmt: skip
-    yield Run("torchtitan, other", "405B, 8 x 8 x 8, 1F1B", "llama", large, 100, 82.5)
+    yield Run("torchtitan, other", "405B, 8 x 8 x 8, 1F1B", "llama", large, 100, 82.5, fused=True)
     interleaved = (*large, "parallel.schedule=interleaved(2)")
-    yield Run("torchtitan, other", "405B, 8 x 8 x 8, interleaved", "llama", interleaved, 128, 72.7)
+    yield Run("torchtitan, other", "405B, 8 x 8 x 8, interleaved", "llama", interleaved, 128, 72.7, fused=True)
 
 
 def _nemo() -> Iterator[Run]:
@@ -128,8 +130,8 @@ def _nemo() -> Iterator[Run]:
     seventy = (*SIZES["70B"], "parallel.world_size=64", "parallel.tensor_model_parallel=4", "parallel.pipeline_depth=8",
                "parallel.sequence_parallel=true", "parallel.schedule=interleaved(5)", "parallel.shard=optimizer",
                "training.micro_batch_size=1", "training.gradient_accumulation=64", FLOAT8)  # fmt: skip
-    yield Run("NeMo", "70B, 2 x 8 x 4 (25.09)", "llama", seventy, 1_619)
-    yield Run("NeMo", "70B, 2 x 8 x 4 (25.11)", "llama", seventy, 1_602)
+    yield Run("NeMo", "70B, 2 x 8 x 4 (25.09)", "llama", seventy, 1_619, fused=True)
+    yield Run("NeMo", "70B, 2 x 8 x 4 (25.11)", "llama", seventy, 1_602, fused=True)
 
 
 GRID = {

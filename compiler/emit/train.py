@@ -55,7 +55,7 @@ def train_view(
     evaluate_when = _evaluate_when(spec, length)
     saving = saves(spec, constants, length, layout)
     record = _record(spec, plan, constants, length, steps, data)
-    sample = _sample(spec, plan, forward, constants) if not plan.stages else ()
+    sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0
     counts = bool(plan.counts.masks)
     validation = _validation(spec, plan, constants, counts) if validates else ()
@@ -145,7 +145,7 @@ def _objectives(spec: Spec, about: str, staged: bool) -> tuple[str, ...]:
     """How the step runs, and the line that says so."""
     said = f'console.LINE.note(f"{about} on {{device.describe(place)}}, '
     if staged:
-        return (f'{said}eager")',)
+        return ("# Stages are not compiled: the schedule takes their graphs apart.", f'{said}eager")')
     if spec.training.execution == "eager":
         return ("objectives = model.objectives", f'{said}eager")')
     if spec.training.execution == "compiled":
@@ -268,7 +268,7 @@ def _interchange(
 
 def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants) -> tuple[str, ...]:
     settings = spec.observe.sample
-    if not isinstance(settings, Sample) or not writes(plan, forward):
+    if not isinstance(settings, Sample) or is_cut(plan.layout) or not writes(plan, forward):
         return ()
     count = constants.add("SAMPLE_TOKENS", settings.tokens, "observe.sample")
     heat = constants.add("TEMPERATURE", settings.temperature, "observe.sample")
@@ -284,6 +284,11 @@ def _sample(spec: Spec, plan: Plan, forward: Body, constants: Constants) -> tupl
     if plan.layout.world > 1:
         return (*lines, "if MESH.first:", "    print(coder.decode(ids))")
     return (*lines, "print(coder.decode(ids))")
+
+
+def is_cut(layout: Layout) -> bool:
+    """Whether no rank has the logits of all tokens in the vocabulary: they are split, or on another stage."""
+    return layout.tensor > 1 or layout.pipeline > 1
 
 
 def writes(plan: Plan, forward: Body) -> bool:

@@ -24,7 +24,8 @@ class Reason:
 def reasons(plan: Plan, spec: Spec, found: Prediction) -> list[Reason]:
     """All of them, in the order of the spec's sections."""
     del plan
-    return [*_tensor(spec, found), *_pipeline(spec, found), *_data(spec, found), *_checkpointing(spec, found)]
+    found_reasons = (_tensor, _pipeline, _execution, _data, _checkpointing)
+    return [reason for each in found_reasons for reason in each(spec, found)]
 
 
 def _tensor(spec: Spec, found: Prediction) -> Iterator[Reason]:
@@ -86,6 +87,15 @@ def _pipeline(spec: Spec, found: Prediction) -> Iterator[Reason]:
         f"{step.bubble:.1%} of the step is its bubble, {bound} of computing; sending takes "
         f"{duration(max(rank.sending for rank in step.ranks))} of a micro-batch",
     )
+
+
+def _execution(spec: Spec, found: Prediction) -> Iterator[Reason]:
+    if found.layout.pipeline > 1 and spec.training.execution != "eager":
+        yield Reason(
+            "execution eager",
+            "the schedule runs forward and backward of each stage itself and takes its graph apart, which a compiled "
+            "stage does not have; no kernels are joined, and the times above are those of kernels that are not",
+        )
 
 
 def _extras(found: Prediction) -> Iterator[str]:

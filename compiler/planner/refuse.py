@@ -29,6 +29,23 @@ def review(plan: Plan, spec: Spec, lowered: Lowered, sink: Sink) -> None:
     _memory(plan, spec, lowered, sink, machine)
     if layout.tensor > 1:
         _across(spec, sink, layout, machine)
+    _sample(plan, spec, sink)
+
+
+def _sample(plan: Plan, spec: Spec, sink: Sink) -> None:
+    """Advice where the text that a run shows at its end, because nothing else was said, is left out."""
+    from ..emit.model import bodies_of
+    from ..emit.train import is_cut, writes
+
+    derived = spec.observe.sample is not None and spec.origins["observe.sample"].how == "derived"
+    if not derived or not is_cut(plan.layout) or not writes(plan, bodies_of(plan)["forward"]):
+        return
+    axis, path = ("tensor", "parallel.tensor_model_parallel")
+    if plan.layout.pipeline > 1:
+        axis, path = ("pipeline", "parallel.pipeline_depth")
+    message = f"no sample of the model's text is shown at the end: the {axis} axis shares one model among its ranks"
+    where = spec.span(path) or spec.span("parallel.world_size") or Span(spec.source, 0, 0)
+    sink.warning("W0942", message, where, "write `sample: none` in `observe`")
 
 
 def _memory(plan: Plan, spec: Spec, lowered: Lowered, sink: Sink, machine: Machine) -> None:

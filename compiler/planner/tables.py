@@ -25,7 +25,7 @@ class Tables:
     def __init__(self, spec: Spec, lowered: Lowered, machine: Machine) -> None:
         self.spec, self.lowered, self.machine = spec, lowered, machine
         self._models: dict[tuple[int, bool], Model | str] = {}
-        self._costs: dict[tuple[int, bool, bool, int], Costs] = {}
+        self._costs: dict[tuple[int, bool, bool, bool, int], Costs] = {}
         self._works: dict[tuple[object, ...], tuple[RankWork, ...] | None] = {}
         self._held: dict[tuple[object, ...], tuple[tuple[int, float], ...] | None] = {}
         self._idle: dict[tuple[object, ...], float] = {}
@@ -57,7 +57,8 @@ class Tables:
     def costs(self, choice: Choice) -> Costs:
         """The units of a choice."""
         layout = choice.layout
-        key = (layout.tensor, layout.sequence_parallel, layout.shard == "none", choice.micro_batch)
+        staged = layout.pipeline > 1  # its kernels are not joined
+        key = (layout.tensor, layout.sequence_parallel, layout.shard == "none", staged, choice.micro_batch)
         if key not in self._costs:
             model = self.model(layout.tensor, layout.sequence_parallel)
             assert isinstance(model, Model), "a search leaves out what cannot be split"

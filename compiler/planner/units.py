@@ -137,7 +137,7 @@ class Costs:
             sizes["B"] = micro_batch
         self.model, self.machine, self.layout = model, machine, layout
         casts = layout.shard == "none"  # FSDP gathers the parameters in the low format
-        self.worker = Worker(model.plan, machine, sizes, spec.precision.compute, fuses(spec), casts)
+        self.worker = Worker(model.plan, machine, sizes, spec.precision.compute, fuses(spec, layout), casts)
         self.scale = sizes.get("B", 1) / model.plan.sizes.get("B", 1)
         self._units: dict[bool, tuple[Unit, ...]] = {}
         self._parts: dict[int, tuple[Part, ...] | None] = {}
@@ -195,10 +195,11 @@ def _cut(work: tuple[int, ...], crossing: tuple[int | None, ...], stages: int) -
     return partition(work, crossing, stages)
 
 
-def fuses(spec: Spec) -> bool:
-    """Whether kernels are joined: `auto` compiles where there is a compiler, as beside every GPU."""
+def fuses(spec: Spec, layout: Layout) -> bool:
+    """Whether kernels are joined: `auto` compiles where there is a compiler, as beside every GPU; no pipeline does."""
     execution = spec.training.execution
-    return execution in ("compiled", "cuda_graph") or (execution != "eager" and spec.cluster.gpu is not None)
+    compiles = layout.pipeline == 1 and spec.cluster.gpu is not None
+    return execution in ("compiled", "cuda_graph") or (execution != "eager" and compiles)
 
 
 def _timed(unit: Unit, layout: Layout, machine: Machine) -> Unit:

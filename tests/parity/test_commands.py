@@ -98,3 +98,19 @@ def test_run_refuses_too_few_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.missing_devices(8, "cpu") is None
     monkeypatch.setattr(run, "gpus", lambda: 0)
     assert "has 0 GPUs" in str(run.missing_devices(2, "cuda"))
+
+
+def test_ranks_of_the_data_axis_show_a_sample(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """All of them compute it, with gathered parameters; one shows it."""
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("all that is written here " * 200)
+    settings = (
+        f'data.source=text("{tmp_path}/text/*.txt")', "data.tokenizer=bytes", "data.vocab=256", "data.sequence=32",
+        "training.micro_batch_size=2", "training.evaluate=none", "data.validation=0", "training.execution=eager",
+        "model.dim=32", "model.depth=1", "parallel.world_size=2", "parallel.shard=parameters",
+        'observe.sample=sample("Once upon", 8)',
+    )  # fmt: skip
+    flags = [word for each in settings for word in ("--set", each)]
+    spec = str(SPEC.with_name("stdlib_gpt.dsk"))
+    assert main(("run", spec, "-o", str(tmp_path / "out"), "--device", "cpu", "--steps", "2", *flags)) == 0
+    assert capfd.readouterr().out.count("Once upon") == 1

@@ -56,7 +56,8 @@ def test_the_gate_opens_what_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (('observe.sample=sample("a")',), "observe.sample on 4 ranks"),
+        (('observe.sample=sample("a")', "parallel.tensor_model_parallel=2"), "observe.sample on ranks that share"),
+        (('observe.sample=sample("a")', "parallel.pipeline_depth=2"), "observe.sample on ranks that share"),
         (("parallel.pipeline_depth=2", "training.execution=compiled"), "compiled in a pipeline"),
     ],
 )

@@ -154,3 +154,19 @@ def test_own_numbers_of_a_machine_win_over_its_preset() -> None:
     scaled = predicted("cluster.peak=494.7 TFLOPS").machine
     assert scaled.peak("fp8") == pytest.approx(H100.peak("fp8") / 2)
     assert replace(H100, nodes=1) == replace(machine, memory=H100.memory, network=H100.network, given=())
+
+
+def test_stages_of_a_pipeline_are_priced_as_they_run() -> None:
+    """`auto` compiles one stage on a GPU, and no stage of a pipeline; the plan says why."""
+    staged = ("parallel.world_size=2", "parallel.pipeline_depth=2", "training.gradient_accumulation=4")
+    alone, eager = predicted(), predicted("training.execution=eager")
+    cut, cut_eager = predicted(*staged), predicted(*staged, "training.execution=eager")
+
+    assert alone.step.seconds < eager.step.seconds
+    assert cut.step.seconds == cut_eager.step.seconds
+    found = check(Source("m.dsk", SPEC), None, staged)
+    assert found.spec is not None
+    assert found.lowered is not None
+    plan = make_plan(found.spec, found.lowered)
+    said = " ".join(shown(plan, found.spec, predict(plan, found.spec)).split())
+    assert "execution eager: the schedule runs forward and backward" in said

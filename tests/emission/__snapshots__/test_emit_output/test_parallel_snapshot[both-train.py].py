@@ -19,7 +19,6 @@ from dskc.runtime import (
     device,
     errors,
     evaluate,
-    generate,
     guard,
     initialize,
     optimizer,
@@ -55,8 +54,6 @@ EVALUATE_EVERY = 100  # stdlib_gpt.dsk:35
 CHECKPOINT_EVERY = 100  # stdlib_gpt.dsk:56
 KEEP = 2  # stdlib_gpt.dsk:57
 LOG_EVERY = 10
-SAMPLE_TOKENS = 200
-TEMPERATURE = 0.8
 
 
 def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
@@ -82,17 +79,6 @@ def validate(model: Gpt, validation: packing.Tokens) -> dict[str, float]:
         return evaluate.mean_over_ranks(
             model, model.objectives, validation.in_blocks(MICRO_BATCH, DATA), LAYOUT
         )
-
-
-def write_sample(model: Gpt, coder: tokenizer.Tokenizer) -> None:
-    """Shows what the model has learned to write."""
-    place = next(model.parameters()).device
-    with torch.autocast(place.type, torch.bfloat16):
-        ids = generate.tokens(
-            model, [coder.end], SAMPLE_TOKENS, SEQUENCE, SEED, TEMPERATURE, vocab=coder.vocab
-        )
-    if MESH.first:
-        print(coder.decode(ids))
 
 
 def train(run: Path, stop: int | None, place: torch.device) -> None:
@@ -151,7 +137,6 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
                 log.evaluation(position.step, validate(model, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
-    write_sample(model, coder)
 
 
 def main() -> None:

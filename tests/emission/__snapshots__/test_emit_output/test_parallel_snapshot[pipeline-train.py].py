@@ -103,6 +103,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     updates = build_optimizer(model)
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP, layout=LAYOUT)
     position = checkpoints.restore(model, updates)
+    # Stages are not compiled: the schedule takes their graphs apart.
     console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, eager")
 
     with record.Record(
