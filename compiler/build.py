@@ -73,4 +73,15 @@ def planned(checked: Checked, last: str | None = None) -> Plan | None:
         checked.sink.add(finding)
     if last is None:
         review(plan, checked.spec, checked.lowered, checked.sink)
+        _review_recovery(plan, checked.spec, checked.sink)
     return plan
+
+
+def _review_recovery(plan: Plan, spec: Spec, sink: Sink) -> None:
+    """Findings about what failures cost, where the spec says how much they may or how often they come."""
+    if sink.failed or (spec.checkpoint.recover_within is None and spec.cluster.mtbf is None):
+        return
+    from .recovery import recovery_of
+    from .recovery.review import review
+
+    review(recovery_of(plan, spec), spec, sink)

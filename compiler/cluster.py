@@ -8,6 +8,7 @@ from math import ceil
 from typing import Final
 
 from ..dsl.schema.cluster import Link as LinkSetting
+from ..dsl.schema.cluster import Storage as StorageSetting
 from ..dsl.spec import Spec
 
 GB = 1_000_000_000
@@ -24,6 +25,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Where checkpoints go: bytes per second that all nodes together read and write."""
+
+    read: float
+    write: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """One accelerator and what joins it to the others. All rates are per second, per accelerator and direction.
 
@@ -31,6 +40,10 @@ class Machine:
     share of the peak that large matrix products reach (`sustained_fp8` in fp8), `attention` that of fused attention
     (docs/accuracy.md has the sources). `memory` is None where nothing says how much there is: then nothing is refused
     for want of it.
+
+    For recovery (docs/recovery.md has the sources): `storage` of the spec, None for what nodes of this kind come with;
+    `host_link` to the memory of the node; seconds that a process takes until it joins the others (`start_up`), and a
+    first step takes longer than the next ones (`warm_up`; `compilation` more where the step is compiled).
     """
 
     name: str
@@ -46,11 +59,35 @@ class Machine:
     attention: float = 0.5
     units: int = 1
     launch: float = 4e-6
+    storage: Storage | None = None
+    host_link: float = 25 * GB
+    start_up: float = 15.0
+    warm_up: float = 10.0
+    compilation: float = 60.0
     given: tuple[str, ...] = field(default=())
 
     def peak(self, dtype: str) -> float:
         """Dense operations per second in a format."""
         return self.peaks.get(dtype, self.peaks["fp32"])
+
+    @property
+    def shared_storage(self) -> Storage:
+        """What all nodes together read and write."""
+        if self.storage is not None:
+            return self.storage
+        read, write = (_shared(self.nodes, *rates) for rates in (STORAGE_READ, STORAGE_WRITE))
+        return Storage(read, write)
+
+
+POD: Final = 32
+STORAGE_READ: Final = (8 * GB, 40 * GB)
+STORAGE_WRITE: Final = (4 * GB, 20 * GB)
+"""Bytes per second of one node, and of the storage of a pod of 32 nodes: the middle one of three classes (NVIDIA, DGX
+SuperPOD reference architecture for DGX H100, table 6, "better")."""
+
+
+def _shared(nodes: int, node: float, pod: float) -> float:
+    return min(nodes * node, ceil(nodes / POD) * pod)
 
 
 # Time before the first byte of one hop: NVLink and its like 3 us, RDMA 5 us (the schema's default for a link).
@@ -108,7 +145,19 @@ PRESETS: Final[dict[str, Machine]] = {
 }  # fmt: skip
 
 CPU: Final = Machine(
-    "CPU", {"fp32": 0.1 * TERA}, None, 20 * GB, Link(4 * GB, 2e-5), Link(1.25 * GB, 5e-5), per_node=1, launch=2e-6
+    "CPU",
+    {"fp32": 0.1 * TERA},
+    None,
+    20 * GB,
+    Link(4 * GB, 2e-5),
+    Link(1.25 * GB, 5e-5),
+    per_node=1,
+    launch=2e-6,
+    storage=Storage(1 * GB, 0.5 * GB),
+    host_link=5 * GB,
+    start_up=5.0,
+    warm_up=1.0,
+    compilation=30.0,
 )
 """Where the spec names no part: one process of a laptop. Good for comparing layouts, not for times."""
 
@@ -128,6 +177,13 @@ def machine_of(spec: Spec) -> Machine:
         machine, given = replace(machine, node_link=_link(asked.node_link)), [*given, "node_link"]
     if isinstance(asked.network, LinkSetting):
         machine, given = replace(machine, network=_link(asked.network)), [*given, "network"]
+    if isinstance(asked.storage, StorageSetting):
+        storage = Storage(float(asked.storage.read), float(asked.storage.write))
+        machine, given = replace(machine, storage=storage), [*given, "storage"]
+    if isinstance(asked.start_up, float | int):
+        machine, given = replace(machine, start_up=float(asked.start_up)), [*given, "start_up"]
+    if isinstance(asked.warm_up, float | int):
+        machine, given = replace(machine, warm_up=float(asked.warm_up)), [*given, "warm_up"]
     per_node = spec.parallel.gpu_per_node
     assert isinstance(per_node, int), "the resolver derives it from world_size"
     nodes = asked.nodes if isinstance(asked.nodes, int) else ceil(world / per_node)

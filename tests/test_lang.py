@@ -36,9 +36,12 @@ ELSEWHERE = {
     "E0604",
     "E0605",
     "E0701",
+    "E0801",
+    "E0802",
     "W0915",
     "W0916",
     "W0921",
+    "W0951",
 }
 EXPECT = re.compile(rb"^# expect: ([EW]\d{4} \d+:\d+)\n?", re.MULTILINE)
 

@@ -10,10 +10,12 @@ from ...dsl.spec import Spec
 from ..layout import Layout
 from ..node import Sync, is_split
 from ..plan import Plan
+from ..recovery import Recovery
 from .layout import bracketed, commented
 from .model import bodies_of
 from .pipeline import pipeline_tables, tied_ranks, uses_torch
 from .text import comment, place, quoted
+from .times import times
 from .tree import Owned, owned, units
 from .views import Function, ParallelView
 
@@ -31,7 +33,7 @@ HOW: Final = {
 }
 
 
-def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> ParallelView:
+def parallel_view(spec: Spec, plan: Plan, recovery: Recovery, spec_file: str, runtime: str) -> ParallelView:
     """Everything `parallel.py` says."""
     layout = plan.layout
     bodies = bodies_of(plan)
@@ -46,7 +48,7 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
     arguments += ["tied=TIED"] if tied_ranks(plan) else []
     arguments += ["experts=EXPERTS"] if experts else []
     compute = "torch.bfloat16" if spec.precision.compute == "bf16" and layout.shard != "none" else None
-    modules = ["layout", "mesh", "replicated" if layout.shard == "none" else "sharded"]
+    modules = ["layout", "mesh", "recovery", "replicated" if layout.shard == "none" else "sharded"]
     modules += ["pipeline"] if plan.stages else []
     staged = pipeline_tables(spec, plan)
     return ParallelView(
@@ -57,6 +59,7 @@ def parallel_view(spec: Spec, plan: Plan, spec_file: str, runtime: str) -> Paral
         tables=tuple(
             t
             for t in (
+                times(spec, recovery),
                 _split_table(split, tensors),
                 _names_table("SUMMED", SUMMED, summed, parameters),
                 _names_table("EXPERTS", EXPERTS, experts, parameters),

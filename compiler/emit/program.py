@@ -15,6 +15,8 @@ from ...dsl.source import Span
 from ...dsl.spec import Spec
 from ..memory import memory_of
 from ..plan import Plan
+from ..recovery import Recovery, recovery_of
+from ..recovery.show import recovery_data
 from ..report import summary
 from ..serialize import plain, plan_data
 from ..version import VERSION
@@ -44,14 +46,15 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     if sink.failed:
         return None
     runtime = PACKAGE if standalone else "dskc.runtime"
-    described = plan_json(spec, plan)
+    recovery = recovery_of(plan, spec)
+    described = plan_json(spec, plan, recovery)
     digest = hashlib.sha256(described.encode()).hexdigest()
     name = file_name(spec.source.name)
     files = {
         "model.py": render("program/model.py", _model(plan, name, runtime, externs)),
         "train.py": render("program/train.py", train_view(spec, plan, name, digest, runtime, interchange)),
         "plan.json": described,
-        **_parallel(spec, plan, name, runtime),
+        **_parallel(spec, plan, recovery, name, runtime),
         **launch_files(spec, plan, name),
         **copies,
     }
@@ -59,10 +62,10 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     return files | runtime_files(own) if standalone else files
 
 
-def _parallel(spec: Spec, plan: Plan, name: str, runtime: str) -> dict[str, str]:
+def _parallel(spec: Spec, plan: Plan, recovery: Recovery, name: str, runtime: str) -> dict[str, str]:
     if plan.layout.world == 1:
         return {}
-    return {"parallel.py": render("program/parallel.py", parallel_view(spec, plan, name, runtime))}
+    return {"parallel.py": render("program/parallel.py", parallel_view(spec, plan, recovery, name, runtime))}
 
 
 def _model(plan: Plan, name: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
@@ -76,13 +79,14 @@ def _check_sample(spec: Spec, plan: Plan, sink: Sink) -> None:
         sink.error("E0307", message, spec.span("observe.sample") or Span(spec.source, 0, 0), "remove it")
 
 
-def plan_json(spec: Spec, plan: Plan) -> str:
+def plan_json(spec: Spec, plan: Plan, recovery: Recovery) -> str:
     """Canonical JSON of what was compiled, of the plan and of what is predicted of it: no paths, no times."""
     cost = summary(plan)
     predicted: dict[str, Any] = {
         "parameters": cost.parameters,
         "flops_forward": plain(cost.flops),
         "memory": [asdict(rank) for rank in memory_of(plan, spec)],
+        "recovery": recovery_data(recovery),
     }
     described = {
         "dskc": VERSION,

@@ -30,7 +30,7 @@ def usage(layout: Layout) -> tuple[str, ...]:
 
 def setup(spec: Spec, layout: Layout) -> tuple[str, ...]:
     """What comes before anything else."""
-    lines = ["device.one_process()" if layout.world == 1 else "place = MESH.start(place)"]
+    lines = ["device.one_process()" if layout.world == 1 else "place = MESH.start(place, TIMES)"]
     if spec.training.deterministic:
         lines.append("device.deterministic()")
     return (*lines, f"device.allow_tf32({spec.precision.compute == 'tf32'})")

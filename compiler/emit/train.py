@@ -121,7 +121,7 @@ def _imports(
         axes = ["DATA"] if layout.data > 1 else []
         staged = layout.pipeline > 1
         names = [*axes, *(["EDGES"] if staged else []), "LAYOUT", "MESH"]
-        names += ["OBJECTIVES", "SCHEDULE", "wrap"] if staged else ["wrap"]
+        names += ["OBJECTIVES", "SCHEDULE", "TIMES", "wrap"] if staged else ["TIMES", "wrap"]
         own.append(f"from parallel import {', '.join(names)}")
     modules_of_torch = ("from torch import nn",) if layout.pipeline > 1 else ()
     if "." in runtime:

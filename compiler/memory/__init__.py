@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .model import memory_of
+from .model import memory_of, states_of
 from .stage import KINDS, StageMemory
 
-__all__ = ["KINDS", "StageMemory", "memory_of"]
+__all__ = ["KINDS", "StageMemory", "memory_of", "states_of"]

@@ -46,7 +46,7 @@ def _rank(plan: Plan, spec: Spec, rank: int, known: Known) -> StageMemory:
     shares = plan.layout.data if plan.layout.shard != "none" else 1
     trained, layers = _stored(plan, [stage.body for stage in stages] or ["forward"], ledger)
     ledger.add("parameters", 4 * trained // shares)
-    ledger.add("optimizer", 4 * trained // shares * _states(spec))
+    ledger.add("optimizer", 4 * trained // shares * states_of(spec))
     tape = Tape(ledger)
     if shares > 1 and stages:
         ledger.add("communication", trained * WIDTH[low])
@@ -167,7 +167,7 @@ def _elements(each: Owned) -> int:
     return prod(int(n) for n in each.parameter.shape if isinstance(n, int)) * each.count
 
 
-def _states(spec: Spec) -> int:
+def states_of(spec: Spec) -> int:
     """Tensors of optimizer state per parameter."""
     if spec.optimizer.kind == "sgd":
         return int(spec.setting("optimizer.momentum") != 0.0)

@@ -11,6 +11,9 @@ from ..layout import Layout
 from ..memory import KINDS
 from ..pipeline.schedule import rank_of
 from ..plan import Plan
+from ..recovery import recovery_of
+from ..recovery.show import recovery_data
+from ..recovery.show import shown as recovery_shown
 from .predict import Prediction
 from .reasons import Reason, reasons
 from .text import columns, duration, scaled, share, size
@@ -23,6 +26,7 @@ MOST_RANKS = 16
 def shown(plan: Plan, spec: Spec, found: Prediction) -> str:
     """The whole report."""
     blocks = [_head(plan, found), _stages(found), _memory(found), _traffic(found), _step(found)]
+    blocks.append(recovery_shown(recovery_of(plan, spec)))
     return "\n\n".join("\n".join(block) for block in [*blocks, _reasons(plan, spec, found)])
 
 
@@ -139,6 +143,7 @@ def prediction_data(plan: Plan, spec: Spec, found: Prediction) -> dict[str, Any]
             "optimizer": step.optimizer, "samples": found.samples, "tokens": found.tokens,
             "per_second": found.per_second, "flops_per_rank": found.rate,
         },
+        "recovery": recovery_data(recovery_of(plan, spec)),
         "stages": [_rank_data(found, rank) for rank in range(found.layout.pipeline)],
         "reasons": [{"what": reason.what, "why": reason.why} for reason in reasons(plan, spec, found)],
     }  # fmt: skip

@@ -17,5 +17,5 @@ class Checkpoint(Record):
     integrity: bool = setting("Keeps a checksum per tensor and compares it on loading.", default=False, compiled=False)
     peer_copy: bool = setting("Keeps a copy in the memory of another node.", default=False, compiled=False)
     recover_within: Seconds | None = setting(
-        "Most time from a failure to the next step.", default=None, above=0, compiled=False
+        "Most time from a failure until training is where it was; time-outs follow from it.", default=None, above=0
     )

@@ -21,6 +21,15 @@ class Link(Record):
 
 
 @record
+class Storage(Record):
+    """Where checkpoints go: what all nodes together read and write."""
+
+    kind = "storage"
+    read: Bandwidth = needed("Bytes per second of all nodes together.", above=0)
+    write: Bandwidth = needed("Bytes per second of all nodes together.", above=0)
+
+
+@record
 class Cluster(Record):
     """The machines; a preset by `gpu` gives what is not set."""
 
@@ -34,4 +43,11 @@ class Cluster(Record):
     memory_bandwidth: Bandwidth | Auto = setting("Bytes per second of an accelerator's memory.", default=AUTO, above=0)
     node_link: Link | Auto = setting("Connection within a node.", default=AUTO)
     network: Link | Auto = setting("Connection between nodes.", default=AUTO)
+    storage: Storage | Auto = setting("Storage that all nodes share.", default=AUTO)
+    start_up: Seconds | Auto = setting(
+        "From the start of a process until it joins the others: Python, imports, device.", default=AUTO, least=0
+    )
+    warm_up: Seconds | Auto = setting(
+        "What a first step takes longer than the next ones, compilation included.", default=AUTO, least=0
+    )
     mtbf: Seconds | None = setting("Mean time between failures of the whole job.", default=None, above=0)
