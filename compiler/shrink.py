@@ -37,9 +37,9 @@ SETTINGS: Final = (
     "data.source=random()", "data.tokenizer=none", "data.validation=0", "data.augment=none", "data.shuffle=true",
     "data.packing=stream", "training.evaluate=none", "schedule.warmup=10%",
     f"training.steps={STEPS}", "training.epochs=none", "training.tokens=none", "training.execution=eager",
-    "precision.compute=fp32", "checkpoint.every=none", "observe.sample=none", "observe.tensorboard=false",
-    "observe.progress=false", "observe.log_every=1", "model.weights=none",
-    "export.safetensors=none", "export.huggingface=none",
+    "precision.compute=fp32", "checkpoint.every=none", "checkpoint.recover_within=none", "cluster.mtbf=none",
+    "observe.sample=none", "observe.tensorboard=false", "observe.progress=false", "observe.log_every=1",
+    "model.weights=none", "export.safetensors=none", "export.huggingface=none",
 )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     name = file_name(spec.source.name)
     files = {
         "model.py": render("program/model.py", _model(plan, name, runtime, externs)),
-        "train.py": render("program/train.py", train_view(spec, plan, name, digest, runtime, interchange)),
+        "train.py": render("program/train.py", train_view(spec, plan, recovery, name, digest, runtime, interchange)),
         "plan.json": described,
         **_parallel(spec, plan, recovery, name, runtime),
         **launch_files(spec, plan, name),

@@ -14,6 +14,7 @@ from ..layout import Layout
 from ..lower.inputs import targets
 from ..node import Body
 from ..plan import Plan
+from ..recovery import Recovery
 from . import pipeline, step
 from .constants import Constants, Length
 from .counts import perplexities
@@ -30,7 +31,13 @@ ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "optimizer", "re
 
 
 def train_view(
-    spec: Spec, plan: Plan, spec_file: str, plan_hash: str, runtime: str, interchange: Checkpoint | None = None
+    spec: Spec,
+    plan: Plan,
+    recovery: Recovery,
+    spec_file: str,
+    plan_hash: str,
+    runtime: str,
+    interchange: Checkpoint | None = None,
 ) -> TrainView:
     """Everything `train.py` says."""
     bodies = bodies_of(plan)
@@ -53,7 +60,7 @@ def train_view(
     rate = _rate(spec, constants, length, steps)
     norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
-    saving = saves(spec, constants, length, layout)
+    saving = saves(spec, constants, length, layout, recovery)
     record = _record(spec, plan, constants, length, steps, data)
     sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0

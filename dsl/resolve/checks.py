@@ -145,8 +145,8 @@ def _checkpoint(view: View) -> None:
     if view.get("checkpoint.every") is AUTO and view.get("cluster.mtbf") is None:
         remedy = "write `mtbf: 6 h` in `cluster`, or an interval: `every: 100 steps`"
         view.error("E0303", "checkpoint.every", "`every: auto` follows from `cluster.mtbf`, which is not set", remedy)
-    if view.given("cluster.mtbf") and view.get("cluster.mtbf") is not None and view.get("checkpoint.every") is not AUTO:
-        message = "`cluster.mtbf` has no effect: the interval of checkpoints does not follow from it"
+    if view.given("cluster.mtbf") and view.get("cluster.mtbf") is not None and view.get("checkpoint.every") is None:
+        message = "`cluster.mtbf` has no effect: nothing is saved before the end of training"
         view.advise("W0923", "cluster.mtbf", message, "write `every: auto` in `checkpoint`, or remove it")
 
 

@@ -62,7 +62,9 @@ def said(source: Source, flag: str) -> bool:
     if any("has no effect" in each.message for each in check(source, overrides=[flag]).sink):
         return True
     ranks = 'cluster.gpu="H100"', "parallel.world_size=16", "parallel.gpu_per_node=8"
-    return flag.startswith("cluster.") and predictions(source, *ranks) != predictions(source, *ranks, flag)
+    return flag.startswith(("cluster.", "checkpoint.recover_within")) and predictions(source, *ranks) != predictions(
+        source, *ranks, flag
+    )
 
 
 def predictions(source: Source, *flags: str) -> list[str]:

@@ -20,6 +20,7 @@ from dskc.compiler.recovery.ladder import heartbeat_of, ladder
 from dskc.compiler.recovery.show import recovery_data, shown
 from dskc.dsl.diagnostics import Diagnostic
 from dskc.dsl.source import Source
+from dskc.runtime import pace
 from dskc.runtime.recovery import Times
 
 from ..emission.compiled import EXAMPLES, compile_source
@@ -59,6 +60,10 @@ def test_the_interval_of_young_loses_least(stall: float, mtbf: float, factor: fl
     assert best**2 == pytest.approx(2 * stall * mtbf)
     assert lost(best, stall, mtbf, 60.0) <= lost(best * factor, stall, mtbf, 60.0) * (1 + 1e-12)
     assert lost(best, stall, mtbf, 0.0) == pytest.approx(sqrt(2 * stall / mtbf))
+
+
+def test_the_interval_is_that_of_the_run() -> None:
+    assert all(young(c, m) == pace.interval(c, m) for c in (0.1, 3.0, 1e5) for m in (60.0, 21_600.0))
 
 
 def test_what_failures_cost_is_what_a_simulation_of_them_costs() -> None:

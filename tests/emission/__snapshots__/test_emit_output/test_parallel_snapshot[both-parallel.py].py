@@ -9,12 +9,23 @@ Ranks of the tensor axis share each layer: model.py has the sizes of one rank.
 from __future__ import annotations
 
 import torch
-from dskc.runtime import layout, mesh, sharded
+from dskc.runtime import layout, mesh, recovery, sharded
 from torch import nn
 
 MESH = mesh.Mesh(data=4, tensor=2)  # --set:1
 DATA = MESH.axis("data")
 TENSOR = MESH.axis("tensor")  # --set:1
+
+# How long this run waits for what, in seconds. Each is shorter than the next: what knows most
+# about a fault is the first to notice it.
+TIMES = recovery.Times(
+    heartbeat=300,  # a rank that has finished nothing for so long hangs, and is ended
+    collective=600,  # a collective waits for the other ranks
+    store=679,  # the same until the first step is done: ranks join, load, compile
+    rendezvous=1309,  # machines wait for each other
+    data=86_400,  # all wait for what one rank does alone
+    preemption=30,  # from the signal to the end by force
+)
 
 # Parameters that the tensor axis splits, and the dimension that is cut.
 SPLIT = {

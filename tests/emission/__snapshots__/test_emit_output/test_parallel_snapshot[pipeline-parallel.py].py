@@ -11,12 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dskc.runtime import layout, mesh, pipeline, replicated
+from dskc.runtime import layout, mesh, pipeline, recovery, replicated
 from torch import nn
 
 MESH = mesh.Mesh(pipeline=2, data=2, tensor=2)  # --set:1
 DATA = MESH.axis("data")
 TENSOR = MESH.axis("tensor")  # --set:1
+
+# How long this run waits for what, in seconds. Each is shorter than the next: what knows most
+# about a fault is the first to notice it.
+TIMES = recovery.Times(
+    heartbeat=300,  # a rank that has finished nothing for so long hangs, and is ended
+    collective=600,  # a collective waits for the other ranks
+    store=618,  # the same until the first step is done: ranks join, load, compile
+    rendezvous=1248,  # machines wait for each other
+    data=86_400,  # all wait for what one rank does alone
+    preemption=30,  # from the signal to the end by force
+)
 
 # Parameters that the tensor axis splits, and the dimension that is cut.
 SPLIT = {

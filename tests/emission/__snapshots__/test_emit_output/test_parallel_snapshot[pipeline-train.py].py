@@ -33,7 +33,7 @@ from dskc.runtime import (
 from torch import nn
 
 from model import INITIAL, STAGES
-from parallel import DATA, EDGES, LAYOUT, MESH, OBJECTIVES, SCHEDULE, wrap
+from parallel import DATA, EDGES, LAYOUT, MESH, OBJECTIVES, SCHEDULE, TIMES, wrap
 
 PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
@@ -84,7 +84,7 @@ def validate(running: pipeline.Pipeline, validation: packing.Tokens) -> dict[str
 
 def train(run: Path, stop: int | None, place: torch.device) -> None:
     """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
-    place = MESH.start(place)
+    place = MESH.start(place, TIMES)
     device.allow_tf32(False)
     with MESH.one_by_one():
         training, validation, coder = load_data(place)

@@ -32,7 +32,7 @@ from dskc.runtime import (
 )
 
 from model import Gpt
-from parallel import DATA, LAYOUT, MESH, wrap
+from parallel import DATA, LAYOUT, MESH, TIMES, wrap
 
 PLAN = "(see below)"  # sha256 of plan.json
 HERE = Path(__file__).parent
@@ -97,7 +97,7 @@ def write_sample(model: Gpt, coder: tokenizer.Tokenizer) -> None:
 
 def train(run: Path, stop: int | None, place: torch.device) -> None:
     """Trains to the last step, or to `stop`, from the newest checkpoint of the run."""
-    place = MESH.start(place)
+    place = MESH.start(place, TIMES)
     device.allow_tf32(False)
     with MESH.one_by_one():
         training, validation, coder = load_data(place)
