@@ -13,9 +13,10 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from . import console, tensorfile
+from . import agree, console, tensorfile, whole
 from .errors import RunError
 from .huggingface_names import FAMILIES, Family, Piece
+from .layout import Layout, block_of
 from .tokenizer import Subwords, Tokenizer
 
 CONFIG = "config.json"
@@ -25,43 +26,67 @@ SHOWN = 5
 """Names in a message before `and n more`."""
 
 
-def load(model: nn.Module, folder: str | Path, label: str, config: Mapping[str, Any]) -> None:
+def load(
+    model: nn.Module, folder: str | Path, label: str, config: Mapping[str, Any], layout: Layout | None = None
+) -> None:
     """Copies a checkpoint into the part of the model called `label`, after comparing its config.json with `config`.
 
-    `RunError` names what is missing, unexpected, of another shape, or set otherwise.
+    Each of many ranks reads its own blocks. `RunError` names what is missing, unexpected, of another shape, or set
+    otherwise.
     """
-    folder = Path(folder)
+    layout = layout or Layout()
+    agree.together(lambda: _load(model, Path(folder), label, config, layout), layout.mesh)
+
+
+def _load(model: nn.Module, folder: Path, label: str, config: Mapping[str, Any], layout: Layout) -> None:
     family = FAMILIES[config["model_type"]]
     _compare(_read_json(folder / CONFIG), config, family, folder)
-    pieces = _pieces(model, label, family)
+    pieces = [(piece, block_of(piece.ours, tensor, layout)) for piece, tensor in _pieces(model, label, family)]
     with _Tensors(folder, family) as tensors:
-        wanted = {piece.theirs: _shape(piece, parameter) for piece, parameter in pieces}
+        wanted = {piece.theirs: _shape(piece, block.whole) for piece, block in pieces}
         _check_names(tensors, wanted, family, folder, config["tie_word_embeddings"])
         _check_shapes(tensors, wanted, folder)
         with torch.no_grad():
-            for piece, parameter in pieces:
-                parameter.copy_(_ours(tensors[piece.theirs], piece))
+            for piece, block in pieces:
+                place = [slice(a, a + n) for a, n in zip(block.start, block.local.shape, strict=True)]
+                block.local.copy_(_ours(tensors[piece.theirs], piece)[tuple(place)])
         if config["tie_word_embeddings"] and family.tied in tensors:
             _check_tied(tensors, family, folder)
     note = f"weights of {len(pieces)} parameters from {folder}"
-    others = [name for name, _ in model.named_parameters() if not name.startswith(f"{label}.")]
+    others = [name for name, _ in _parameters(model) if not name.startswith(f"{label}.")]
     console.LINE.note(note + (f"; {_listed(others)} keep their start values" if others else ""))
 
 
 def save(
-    model: nn.Module, folder: str | Path, label: str, config: Mapping[str, Any], coder: Tokenizer | None = None
-) -> None:
+    model: nn.Module, folder: str | Path, label: str, config: Mapping[str, Any], coder: Tokenizer | None = None,
+    layout: Layout | None = None,
+) -> None:  # fmt: skip
     """Writes the model as a folder that `transformers` loads, with its tokenizer, and compares what was written.
 
-    A folder that is there is replaced once the new one is whole.
+    A folder that is there is replaced once the new one is whole. Of many ranks the first writes, from memory of its
+    host that holds the whole model.
     """
-    folder = Path(folder)
+    folder, layout = Path(folder), layout or Layout()
     family = FAMILIES[config["model_type"]]
     pieces = _pieces(model, label, family)
-    covered = {id(parameter) for _, parameter in pieces}
-    others = [name for name, parameter in model.named_parameters() if id(parameter) not in covered]
+    names = {piece.ours for piece, _ in pieces}
+    others = [name for name, _ in _parameters(model) if name not in names]
     if others:
         raise RunError(f"{folder}: transformers' {config['model_type']} has no place for {_listed(others)}")
+    blocks = {piece.ours: block_of(piece.ours, tensor, layout) for piece, tensor in pieces}
+    table = whole.table(blocks, layout.mesh)
+    found: list[tuple[Piece, Tensor]] = []
+    if layout.mesh.first:
+        tensors = dict(zip(table, whole.gather(table, blocks, layout.mesh), strict=True))
+        found = [(piece, tensors[piece.ours]) for piece, _ in pieces]
+    else:
+        whole.give(table, blocks, layout.mesh)
+    agree.together(lambda: _replace(folder, found, family, config, coder) if found else None, layout.mesh)
+
+
+def _replace(
+    folder: Path, pieces: list[tuple[Piece, Tensor]], family: Family, config: Mapping[str, Any], coder: Tokenizer | None
+) -> None:
     temporary = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -79,11 +104,17 @@ def save(
     console.LINE.note(f"written for transformers: {folder}")
 
 
-def _pieces(model: nn.Module, label: str, family: Family) -> list[tuple[Piece, nn.Parameter]]:
+def _parameters(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters by the first of their names; asked for their state, modules of FSDP let go of what they gathered."""
+    found = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    return [each for each in reversed(found.values()) if isinstance(each[1], nn.Parameter)]
+
+
+def _pieces(model: nn.Module, label: str, family: Family) -> list[tuple[Piece, Tensor]]:
     """The parameters of the part of the model, each with its place there."""
     table = {piece.ours: piece for piece in family.pieces}
     found = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in _parameters(model):
         if not name.startswith(f"{label}."):
             continue
         parts = name.removeprefix(f"{label}.").split(".")
@@ -96,9 +127,8 @@ def _pieces(model: nn.Module, label: str, family: Family) -> list[tuple[Piece, n
     return found
 
 
-def _shape(piece: Piece, parameter: Tensor) -> tuple[int, ...]:
+def _shape(piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the tensor there."""
-    shape = tuple(parameter.shape)
     shape = shape[::-1] if piece.transposed else shape
     return (*shape[:-1], shape[-1] * piece.parts)
 
@@ -108,7 +138,7 @@ def _ours(tensor: Tensor, piece: Piece) -> Tensor:
     return tensor.t() if piece.transposed else tensor
 
 
-def _theirs(pieces: list[tuple[Piece, nn.Parameter]]) -> dict[str, Tensor]:
+def _theirs(pieces: list[tuple[Piece, Tensor]]) -> dict[str, Tensor]:
     """The tensors there; those that hold several parameters joined."""
     joined: dict[str, dict[int, Tensor]] = {}
     for piece, parameter in pieces:
@@ -264,7 +294,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], config: Mapping[str, Any], 
         tensorfile.write_json(folder / "tokenizer_config.json", about)
 
 
-def _compare_written(folder: Path, pieces: list[tuple[Piece, nn.Parameter]], family: Family) -> None:
+def _compare_written(folder: Path, pieces: list[tuple[Piece, Tensor]], family: Family) -> None:
     with _Tensors(folder, family) as tensors:
         for piece, parameter in pieces:
             if not torch.equal(_ours(tensors[piece.theirs], piece), parameter.detach().cpu()):

@@ -25,7 +25,7 @@ def found(path: Path, text: str) -> set[str]:
     if checked.spec is not None and not len(checked.sink):
         gate(checked.spec, checked.sink)
         if plan is not None and not checked.sink.failed:
-            checkpoint(checked.spec, plan, checked.sink)
+            checkpoint(checked.spec, checked.sink)
     return {finding.code for finding in checked.sink}
 
 

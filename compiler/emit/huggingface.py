@@ -9,9 +9,8 @@ from typing import Any, Final
 from ...dsl.diagnostics import Sink
 from ...dsl.source import Span
 from ...dsl.spec import Spec
+from ..lower import lower
 from ..node import Body, Node
-from ..plan import Plan
-from .model import bodies_of
 from .text import literal, quoted
 from .tree import Bodies
 
@@ -24,12 +23,17 @@ class Checkpoint:
     config: dict[str, Any]
 
 
-def checkpoint(spec: Spec, plan: Plan, sink: Sink) -> Checkpoint | None:
-    """The part that `model.weights` fills and `export.huggingface` writes; an error where there is not exactly one."""
+def checkpoint(spec: Spec, sink: Sink) -> Checkpoint | None:
+    """The part that `model.weights` fills and `export.huggingface` writes; an error where there is not exactly one.
+
+    A plan has the sizes of one rank; the files have those of the whole model, as it is before it is laid out.
+    """
     wanted = [name for name in ("model.weights", "export.huggingface") if _set(spec, name)]
     if not wanted:
         return None
-    bodies = bodies_of(plan)
+    lowered = lower(spec, Sink())
+    assert lowered is not None, "the spec was lowered before"
+    bodies = lowered.bodies
     found = [node for node in bodies["forward"].nodes if _library(bodies, node) and not node.share]
     place = spec.span(wanted[0]) or Span(spec.source, 0, 0)
     if len(found) == 1:

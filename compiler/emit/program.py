@@ -40,7 +40,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     bodies = bodies_of(plan)
     externs = extern_files(bodies.values())
     copies = _copies(externs, sink)
-    interchange = huggingface.checkpoint(spec, plan, sink)
+    interchange = huggingface.checkpoint(spec, sink)
     if spec.observe.sample is not None and spec.origins["observe.sample"].how != "derived":
         _check_sample(spec, plan, sink)
     if sink.failed:

@@ -263,12 +263,13 @@ def _interchange(
         return (), tuple(writing)
     constants.rows["CONFIG"] = constant(found.config)
     label = quoted(found.label)
+    many = ["layout=LAYOUT"] if layout.world > 1 else []
     if spec.model.weights is not None:
         folder = constants.add("WEIGHTS", spec.model.weights.directory, "model.weights")
-        loading = bracketed("huggingface.load(", ["model", folder, label, "CONFIG"], ")", 4)
+        loading = bracketed("huggingface.load(", ["model", folder, label, "CONFIG", *many], ")", 4)
     if spec.export.huggingface is not None:
         folder = constants.add("HUGGINGFACE", spec.export.huggingface, "export.huggingface")
-        arguments = ["model", f"run / {folder}", label, "CONFIG", *(["coder"] if data.tokenizer else [])]
+        arguments = ["model", f"run / {folder}", label, "CONFIG", *(["coder"] if data.tokenizer else []), *many]
         writing += bracketed("huggingface.save(", arguments, ")", 4)
     return tuple(loading), tuple(writing)
 
