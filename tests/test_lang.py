@@ -42,6 +42,7 @@ ELSEWHERE = {
     "W0916",
     "W0921",
     "W0941",
+    "W0942",
     "W0951",
 }
 EXPECT = re.compile(rb"^# expect: ([EW]\d{4} \d+:\d+)\n?", re.MULTILINE)

@@ -100,7 +100,8 @@ def test_compile_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     first = contents(tmp_path / "build" / "gpt")
     assert main(["compile", spec(tmp_path), "-o", "other/place"]) == 0
 
-    assert set(first) == {"model.py", "train.py", "plan.json"}
+    program = {"model.py", "train.py", "plan.json"}
+    assert set(first) == program | {"test_program.py"} | {f"small/one_process/{name}" for name in program}
     assert contents(tmp_path / "other" / "place") == first
     assert os.path.join("build", "gpt", "train.py") in capsys.readouterr().out
 
