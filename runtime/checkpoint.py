@@ -12,26 +12,43 @@ written by a thread while training goes on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 
-from . import agree, console, state, whole
+from . import agree, console, events, state, whole
 from .errors import RunError
-from .guard import NonFiniteError
 from .layout import Layout, Model
+from .near import Near, Tier
 from .pace import Cost
 from .parts import Parts
-from .writer import MANIFEST, MODEL, STATE, TRAINING, UNFINISHED, Staging, Work, files_of
+from .recall import Recall
+from .sound import damage, refuse_non_finite, refuse_other_model, some
+from .tiers import Tiers, copied
+from .writer import (
+    KINDS,
+    MODEL,
+    STATE,
+    TRAINING,
+    Crew,
+    Files,
+    Rows,
+    Staging,
+    Unwritten,
+    Work,
+    drop,
+    files_of,
+    step_folder,
+    steps_in,
+    write_files,
+)
 
 DAMAGED = "damaged-"
 
@@ -51,10 +68,30 @@ class Position:
     samples: int = 0  # training samples consumed
 
 
+@dataclass(frozen=True)
+class Save:
+    """What one rank writes of a step; `about` becomes `state.json`."""
+
+    step: int
+    files: Files
+    about: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint whose files are good."""
+
+    path: Path
+    about: dict[str, Any]
+    weights: Parts
+    training: Parts
+
+
 class Checkpoints:
     """The checkpoints of one run; the `keep` newest good ones stay.
 
     `extra` are parts with a state of their own, the same on all ranks, such as the history of a guard: by name.
+    With `near` each save goes to these tiers, and `folder` gets a copy as often as it keeps up; and the last one.
     """
 
     def __init__(
@@ -65,11 +102,12 @@ class Checkpoints:
         layout: Layout | None = None,
         background: bool = False,
         extra: Mapping[str, Stateful] | None = None,
+        near: Sequence[Tier] = (),
     ) -> None:
         if keep < 1:
             raise ValueError("at least one checkpoint has to be kept")
         self._layout = layout or Layout()
-        self._mesh = self._layout.mesh
+        self.mesh = self._layout.mesh
         self.folder = folder
         self.plan = plan
         self.keep = keep
@@ -78,16 +116,18 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
         self._saving: Future[str] | None = None
         self._staging = Staging()
-        self._group: dist.ProcessGroup | None = None
+        self._tiers = Tiers(near, folder, self.mesh)
+        self._copying = ThreadPoolExecutor(1, "copy") if near else None
+        self._copy: Future[str] | None = None
+        self._crews: list[Crew] = []
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
-        found = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
-        return sorted(int(name) for name in found if name.isdigit())
+        return steps_in(self.folder)
 
     def path(self, step: int) -> Path:
         """The folder of a step's checkpoint."""
-        return self.folder / f"step-{step:08}"
+        return step_folder(self.folder, step)
 
     def save(self, model: Model, optimizer: torch.optim.Optimizer, position: Position, final: bool = False) -> bool:
         """Writes a checkpoint and drops the oldest beyond `keep`; all ranks come to the same end.
@@ -97,27 +137,34 @@ class Checkpoints:
         not finite raise `NonFiniteError` and are not written. In the `background` it returns when the state is copied,
         after the save before it has ended; then `finish` tells what became of it.
         """
-        self.finish()
+        self._settle()
         begun = time.monotonic()
-        agree.together(lambda: _refuse_non_finite(model, position.step), self._mesh)
-        if agree.yes(self.path(position.step).exists(), self._mesh):
+        agree.together(lambda: refuse_non_finite(model, position.step), self.mesh)
+        if agree.yes(self.path(position.step).exists(), self.mesh):
             return True
-        work = self._work(model, optimizer, position)
-        if self._thread is None or final:
-            reason = self._write(work, final)
-            if reason and final:
+        save = self._staged(model, optimizer, position, final)
+        if final:
+            reason = self._last(save)
+            if reason:
                 raise RunError(f"{reason}. Make room and run again: it goes on from there")
-            written = not reason
+        elif self._thread is None:
+            self._saving, reason = None, self._write(save)
         else:
-            self._saving, written = self._thread.submit(self._write, work, final), True
+            self._saving, reason = self._thread.submit(self._write, save), ""
         if not final:  # no next one follows from what it costs
             self.cost.stall = time.monotonic() - begun
-        return written
+        return not reason
 
-    def finish(self) -> bool:
-        """Waits for the save in flight; whether it was written."""
+    def _settle(self) -> bool:
+        """Waits until the save in flight has written its own; whether it could."""
         saving, self._saving = self._saving, None
         return saving is None or not saving.result()
+
+    def finish(self) -> bool:
+        """Waits for all that is in flight; whether it was written."""
+        written = self._settle()
+        copy, self._copy = self._copy, None
+        return (copy is None or not copy.result()) and written
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -126,34 +173,84 @@ class Checkpoints:
         """The end of training, and an error in it, wait for the save in flight."""
         self.finish()
 
-    def _work(self, model: Model, optimizer: torch.optim.Optimizer, position: Position) -> Work:
+    def _staged(self, model: Model, optimizer: torch.optim.Optimizer, position: Position, final: bool) -> Save:
         """What this rank writes; in the background a copy of it, since training changes the state."""
         blocks = {MODEL: state.model_blocks(model, self._layout)}
         blocks[TRAINING] = state.training_blocks(model, optimizer, self._layout)
-        files = {name: whole.owned(whole.table(own, self._mesh), own, self._mesh) for name, own in blocks.items()}
+        files: Files = {name: whole.owned(whole.table(own, self.mesh), own, self.mesh) for name, own in blocks.items()}
         about = {**asdict(position), "plan": self.plan, "optimizer": type(optimizer).__name__}
         extra = {name: each.state() for name, each in self._extra.items()}
         about["extra"] = json.loads(json.dumps(extra))  # as it is now
-        if self._thread is not None:
+        if self._thread is not None and not final:
             files = self._staging.copies(files)
-            if self._mesh.world > 1 and self._group is None:
-                self._group = self._mesh.another_control()
-        return Work(self.path(position.step), files, about, self._mesh, self._group)
+        self._tiers.opened()
+        if not self._crews:  # each thread speaks in a group of its own
+            several = self.mesh.world > 1 and (self._thread is not None or self._copying is not None)
+            groups = [
+                self.mesh.another_control() if several else None for _ in range(1 if self._copying is None else 2)
+            ]
+            self._crews = [Crew(self.mesh, group) for group in groups]
+        return Save(position.step, files, about)
 
-    def _write(self, work: Work, final: bool) -> str:
-        """Why nothing was written, the same on all ranks; it is said here, but for what ends the run."""
-        begun = time.monotonic()
-        reason = work.write()
+    def _last(self, save: Save) -> str:
+        """The last save goes where all ranks see it, and nothing stays near them."""
+        self.finish()
+        reason = self._published(save, lambda folder: write_files(save.files, folder, self.mesh), final=True)
+        if not reason:
+            self._tiers.leave()
+        return reason
+
+    def _write(self, save: Save) -> str:
+        """Why nothing was written, the same on all ranks; it is said here."""
+        begun, crew = time.monotonic(), self._crews[0]
+        kept = self._tiers.write(save.step, save.files, save.about, crew) if self._tiers else None
+        if kept is None:
+            if self._copy is not None:
+                self._copy.result()  # one writes there at a time
+            reason = self._published(save, lambda folder: write_files(save.files, folder, self.mesh))
+        else:
+            reason = self._copied(save, *kept)
         self.cost.writing = time.monotonic() - begun if self._thread is not None else 0.0
+        return reason
+
+    def _copied(self, save: Save, near: Near, rows: Rows) -> str:
+        """Has the files that are in a tier copied to the folder of all ranks, unless the last copy is not done."""
+        console.LINE.note(f"checkpoint written: {near.folder} (step {save.step})")
+        self._tell("saved", save.step, where=str(near.folder))
+        try:
+            free = self._crews[0].all(lambda: self._copy is None or self._copy.done())[0]
+        except Unwritten:
+            return ""
+        if free and self._copying is not None:
+            near.held.add(save.step)
+            self._copy = self._copying.submit(self._copy_out, save, near, rows)
+        return ""
+
+    def _copy_out(self, save: Save, near: Near, rows: Rows) -> str:
+        reason = self._published(save, lambda folder: copied(near, save.step, rows, folder), crew=1)
+        near.held.discard(save.step)
+        return reason
+
+    def _published(self, save: Save, own: Callable[[Path], Rows], final: bool = False, crew: int = 0) -> str:
+        """Writes to the folder that all ranks see; why it could not."""
+        begun = time.monotonic()
+        work = Work(self.path(save.step), own, save.about, self._crews[crew])
+        reason = work.write()
         if reason:
             reason = self._failed(work.path, reason)
+            self._tell("save_failed", save.step, reason=reason)
             if not final:
                 console.LINE.note(f"warning: {reason}; training goes on")
             return reason
         console.LINE.note(f"checkpoint written: {work.path}")
-        if self._mesh.first:
+        self._tell("saved", save.step, seconds=round(time.monotonic() - begun, 3))
+        if self.mesh.first:
             self._drop_old()
         return ""
+
+    def _tell(self, event: str, step: int, **details: object) -> None:
+        if self.mesh.first:
+            events.LOG.add(event, step, **details)
 
     def _failed(self, path: Path, reason: str) -> str:
         steps = self.steps()
@@ -163,11 +260,8 @@ class Checkpoints:
 
     def _drop_old(self) -> None:
         for step in self.steps()[: -self.keep]:
-            # Renamed first: a crash while its files are being removed must not leave half a checkpoint by that name.
-            doomed = self.folder / f"{UNFINISHED}{step:08}-old"
             try:
-                self.path(step).rename(doomed)
-                shutil.rmtree(doomed)
+                drop(self.path(step))
             except OSError as error:
                 console.LINE.note(f"warning: the old checkpoint {self.path(step)} stays: {error.strerror}")
 
@@ -175,38 +269,60 @@ class Checkpoints:
         """Loads the newest good checkpoint into the model, the optimizer and the random generators.
 
         Damaged ones are named, set aside and passed over. Without any checkpoint the position is the start. The first
-        rank says which there are; all of them check the files, each its share.
+        rank says which there are; all of them check the files, each its share. Of one step the nearest is taken.
         """
-        step = self._newest()
-        if step < 0:
-            return Position()
-        table = whole.table(state.model_blocks(model, self._layout), self._mesh)
-        return agree.together(lambda: self._load(self.path(step), model, optimizer, table), self._mesh)
-
-    def _newest(self) -> int:
-        """The step of the newest good checkpoint; -1 where there never was one."""
-        steps: list[int] = json.loads(agree.first(json.dumps(self.steps()), self._mesh))
-        for step in reversed(steps):
-            agree.together(lambda step=step: self._refuse_unseen(step), self._mesh)  # type: ignore[misc]
-            found = damage(self.path(step), self._mesh.rank, self._mesh.world) or ""
-            reason = next(filter(None, agree.everyone(found, self._mesh)), "")
-            if not reason:
-                return step
-            console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
-            agree.together(lambda step=step: self._set_aside(step), self._mesh)  # type: ignore[misc]
+        table = whole.table(state.model_blocks(model, self._layout), self.mesh)
+        near = self._tiers.complete()
+        steps: list[int] = json.loads(agree.first(json.dumps(self.steps()), self.mesh))
+        for step in sorted({*near, *steps}, reverse=True):
+            for tier in near.get(step, ()):
+                if found := self._recalled(tier, step, model, optimizer):
+                    return agree.together(lambda found=found: self._set(found, model, optimizer, table), self.mesh)  # type: ignore[misc]
+            if step in steps and self._good(step):
+                path = self.path(step)
+                return agree.together(lambda path=path: self._load(path, model, optimizer, table), self.mesh)  # type: ignore[misc]
         if steps:
             raise RunError(
                 f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are named {DAMAGED}... now. "
                 "Run again to start from the beginning, or put back a good copy"
             )
-        return -1
+        return Position()
+
+    def _recalled(self, near: Near, step: int, model: Model, optimizer: torch.optim.Optimizer | None) -> Found | None:
+        """A state that the nodes have, when all its parts are good."""
+        recall = Recall(near, step)
+        if recall.damaged:
+            self._tell("damaged", step, reason=f"parts {recall.damaged} in {near.folder}")
+        if recall.lacks:
+            console.LINE.note(
+                f"warning: the checkpoint of step {step} in {near.folder} is damaged (parts of ranks "
+                f"{some([str(rank) for rank in recall.lacks])}) and is passed over"
+            )
+            return None
+        training = recall.shapes(TRAINING)
+        wanted = {MODEL: state.wanted_of_model(model, self._layout)}
+        wanted[TRAINING] = state.wanted_of_training(model, self._layout, training) if optimizer is not None else []
+        files = recall.fetch(wanted)
+        return None if files is None else Found(recall.path, recall.about, files[MODEL], files[TRAINING])
+
+    def _good(self, step: int) -> bool:
+        """Whether a checkpoint that all ranks see is whole; a damaged one is named and set aside."""
+        agree.together(lambda: self._refuse_unseen(step), self.mesh)
+        found = damage(self.path(step), self.mesh.rank, self.mesh.world) or ""
+        reason = next(filter(None, agree.everyone(found, self.mesh)), "")
+        if not reason:
+            return True
+        console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
+        self._tell("damaged", step, reason=reason)
+        agree.together(lambda: self._set_aside(step), self.mesh)
+        return False
 
     def _refuse_unseen(self, step: int) -> None:
         if not self.path(step).is_dir():
             raise RunError(f"{self.path(step)} is not there. All machines of a run have to see its folder")
 
     def _set_aside(self, step: int) -> None:
-        if not self._mesh.first:
+        if not self.mesh.first:
             return
         aside = self.folder / f"{DAMAGED}{self.path(step).name}"
         try:
@@ -218,12 +334,16 @@ class Checkpoints:
     def _load(self, path: Path, model: Model, optimizer: torch.optim.Optimizer | None, table: whole.Table) -> Position:
         try:
             about = json.loads((path / STATE).read_text("utf-8"))
-            weights, training = (Parts(files_of(kind, path)) for kind in (MODEL, TRAINING))
+            weights, training = (Parts(files_of(kind, path)) for kind in KINDS)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be read: {error.strerror or error}. All machines of a run have to see its folder"
             ) from error
-        _refuse_other_model(path, table, weights)
+        return self._set(Found(path, about, weights, training), model, optimizer, table)
+
+    def _set(self, found: Found, model: Model, optimizer: torch.optim.Optimizer | None, table: whole.Table) -> Position:
+        path, about = found.path, found.about
+        refuse_other_model(path, table, found.weights)
         if optimizer is not None and about["optimizer"] != type(optimizer).__name__:
             raise RunError(
                 f"{path} was written by a run with {about['optimizer']}, but this one uses {type(optimizer).__name__}. "
@@ -231,10 +351,10 @@ class Checkpoints:
             )
         if about["plan"] != self.plan:
             console.LINE.note(f"note: {path} was written by another plan of the same model; the run goes on from it")
-        state.set_model(model, self._layout, weights)
+        state.set_model(model, self._layout, found.weights)
         if optimizer is not None:
-            state.set_optimizer(model, optimizer, self._layout, training)
-            state.set_random_states(self._layout, training)
+            state.set_optimizer(model, optimizer, self._layout, found.training)
+            state.set_random_states(self._layout, found.training)
             self._set_extra(path, about.get("extra", {}))
         console.LINE.note(f"going on from step {about['step']}: {path}")
         return Position(about["step"], about["samples"])
@@ -245,65 +365,4 @@ class Checkpoints:
             if name in found:
                 each.restore(found[name])
         if different := sorted(set(found) ^ set(self._extra)):
-            console.LINE.note(f"note: {path} was written by a run with another set of parts: {_some(different)}")
-
-
-def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:
-    """What is wrong with the files of a checkpoint, or None if each has the size and hash of its manifest.
-
-    One of several `shares` looks at the files of its own only.
-    """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        missing = [kind for kind in (MODEL, TRAINING, STATE) if not _listed(manifest, kind)]
-        if missing:
-            return f"its manifest lacks {', '.join(missing)}"
-        for name in sorted(manifest)[share::shares]:
-            expected = manifest[name]
-            size = (path / name).stat().st_size
-            if size != expected["bytes"]:
-                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
-            with (path / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                    return f"{name} has another checksum than when it was written"
-    except OSError as error:
-        return f"{error.filename}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} is no manifest"
-    return None
-
-
-def _listed(manifest: dict[str, object], kind: str) -> bool:
-    return any(name.startswith(kind.partition(".")[0]) for name in manifest)
-
-
-def _refuse_non_finite(model: Model, step: int) -> None:
-    bad = [
-        name
-        for name, block in state.model_blocks(model, Layout()).items()
-        if block.local.is_floating_point() and not torch.isfinite(block.local).all()
-    ]
-    if bad:
-        raise NonFiniteError(f"after step {step} these weights are NaN or infinite: {_some(bad)}; nothing was written")
-
-
-def _refuse_other_model(path: Path, ours: whole.Table, file: Parts) -> None:
-    theirs = {name: file.shape(name) for name in file.names()}
-    differences = {
-        "only in the model": [name for name in ours if name not in theirs],
-        "only in the checkpoint": [name for name in theirs if name not in ours],
-        "of another shape": [
-            f"{name} {list(theirs[name])} (the model's is {list(ours[name].shape)})"
-            for name in ours
-            if name in theirs and theirs[name] != ours[name].shape
-        ],
-    }
-    found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
-    if found:
-        raise RunError(
-            f"{path} is a checkpoint of another model. {found}. Use another run folder for it, as in --run second"
-        )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            console.LINE.note(f"note: {path} was written by a run with another set of parts: {some(different)}")

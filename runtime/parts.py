@@ -26,17 +26,23 @@ def write(path: Path, blocks: Mapping[str, Block]) -> str:
     return tensorfile.write(path, {name: block.local for name, block in blocks.items()}, places)
 
 
-class Parts:
-    """Reads any block of the tensors that files hold together, however they were cut; only what is asked for."""
+def overlap(begin: Sequence[int], own: Sequence[int], start: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether two blocks of one tensor have an element in common."""
+    return all(max(b, s) < min(b + o, s + n) for b, o, s, n in zip(begin, own, start, shape, strict=True))
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._shapes: dict[str, tuple[int, ...]] = {}
+
+class Parts:
+    """Reads any block of the tensors that files hold together, however they were cut; only what is asked for.
+
+    `others` are shapes of tensors that lie elsewhere, which nobody will read here.
+    """
+
+    def __init__(self, paths: Sequence[Path], others: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        self._shapes: dict[str, tuple[int, ...]] = dict(others or {})
         self._held: dict[str, list[tuple[Place, tensorfile.Reader]]] = {}
         for path in paths:
             reader = tensorfile.Reader(path)
-            for name in reader.names():
-                own = reader.shape(name)
-                whole, start = reader.place(name) or (own, (0,) * len(own))
+            for name, (whole, start, own) in reader.table().items():
                 self._shapes[name] = whole
                 self._held.setdefault(name, []).append(((start, own), reader))
 

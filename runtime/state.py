@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -35,11 +37,35 @@ def training_blocks(model: Model, optimizer: torch.optim.Optimizer, layout: Layo
     return blocks
 
 
+Wanted = list[tuple[str, tuple[int, ...], tuple[int, ...]]]
+"""Name, start and shape of blocks."""
+
+
+def wanted_of_model(model: Model, layout: Layout) -> Wanted:
+    """What `set_model` reads."""
+    return [(name, b.start, tuple(b.local.shape)) for name, b in model_blocks(model, layout).items()]
+
+
+def wanted_of_training(model: Model, layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> Wanted:
+    """What `set_optimizer` and `set_random_states` read of a file with tensors of these shapes."""
+    found: Wanted = []
+    own = {name: block_of(name, parameter, layout) for name, parameter in named_parameters(model)}
+    for path, shape in shapes.items():
+        block = own.get(path.split("/", 2)[-1]) if path.startswith("optimizer/") else None
+        if block is not None and shape == block.whole:
+            found.append((path, block.start, tuple(block.local.shape)))
+        elif block is not None:
+            found.append((path, (0,) * len(shape), shape))
+    states = [_random_name(name, layout, shapes) for name in _random_states()]
+    return found + [(name, (0,) * len(shapes[name]), shapes[name]) for name in states if name in shapes]
+
+
 @torch.no_grad()
 def set_model(model: Model, layout: Layout, file: Parts) -> None:
     """Gives the model its tensors back."""
     for name, block in model_blocks(model, layout).items():
-        block.local.copy_(file.read(name, block.start, block.local.shape))
+        if block.local.numel():
+            block.local.copy_(file.read(name, block.start, block.local.shape))
 
 
 def set_optimizer(model: Model, optimizer: torch.optim.Optimizer, layout: Layout, file: Parts) -> None:
@@ -61,8 +87,10 @@ def _state_of(name: str, parameter: nn.Parameter, layout: Layout, file: Parts, p
         # AdamW's step counter stays a float32 scalar; with the fused kernel it lies beside its parameter.
         return file.read(path).to(block.local.device)
     # In memory as the parameter is: fused kernels go through both side by side, whatever their strides.
-    saved = file.read(path, block.start, block.local.shape)
-    value = torch.empty_like(block.local, dtype=saved.dtype).copy_(saved)
+    value = torch.empty_like(block.local)
+    if value.numel():
+        saved = file.read(path, block.start, block.local.shape)
+        value = torch.empty_like(block.local, dtype=saved.dtype).copy_(saved)
     if not isinstance(parameter, DTensor):
         return value
     mesh, placements = parameter.device_mesh, parameter.placements
@@ -83,6 +111,12 @@ def _of_rank(name: str, layout: Layout) -> str:
     return name if layout.mesh.rank == 0 else f"{name}/{layout.mesh.rank}"
 
 
+def _random_name(name: str, layout: Layout, names: Container[str]) -> str:
+    """What a rank reads: its own state, or that of the first where it had none when the file was written."""
+    own = _of_rank(name, layout)
+    return own if own in names else name
+
+
 def set_random_states(layout: Layout, file: Parts) -> None:
     """Puts PyTorch's global generators back; a state of a kind of device that is not here is passed over.
 
@@ -90,8 +124,7 @@ def set_random_states(layout: Layout, file: Parts) -> None:
     """
     names = set(file.names())
     for name in _random_states():
-        own = _of_rank(name, layout)
-        own = own if own in names else name
+        own = _random_name(name, layout, names)
         if own in names:
             put = torch.set_rng_state if name == "random/cpu" else torch.cuda.set_rng_state
             put(file.read(own))

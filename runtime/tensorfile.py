@@ -65,18 +65,29 @@ def write_each(
 
 def write_json(path: Path, value: object) -> str:
     """Writes a value as JSON and forces it to the disk; the SHA-256 of what was written."""
-    return _write(path, [(json.dumps(value, indent=2) + "\n").encode()], ())
+    return write_text(path, json.dumps(value, indent=2))
+
+
+def write_text(path: Path, text: str) -> str:
+    """Writes a text and forces it to the disk; the SHA-256 of what was written."""
+    return _write(path, [f"{text}\n".encode()], ())
+
+
+def copy(source: Path, path: Path) -> str:
+    """Copies a file and forces the copy to the disk; the SHA-256 of what was written."""
+    data = torch.from_file(str(source), shared=False, size=source.stat().st_size, dtype=torch.uint8)
+    return _write(path, (), [data])
 
 
 def _write(path: Path, chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     with path.open("xb", buffering=0) as file:
         for chunk in chunks:
-            _write_all(file.fileno(), memoryview(chunk))
+            write_all(file.fileno(), memoryview(chunk))
             digest.update(chunk)
         for tensor in tensors:
             data = _bytes(tensor).data
-            _write_all(file.fileno(), data)
+            write_all(file.fileno(), data)
             digest.update(data)
         os.fsync(file.fileno())
     return digest.hexdigest()
@@ -89,7 +100,7 @@ def _bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
     return raw
 
 
-def _write_all(handle: int, data: memoryview) -> None:
+def write_all(handle: int, data: memoryview) -> None:
     """One write may take fewer bytes than it was given; the next one then says why."""
     while len(data):
         data = data[os.write(handle, data) :]
@@ -121,6 +132,14 @@ class Reader:
             return None
         whole, start = json.loads(about[name])
         return tuple(whole), tuple(start)
+
+    def table(self) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+        """For each tensor the shape of the whole, where this block of it starts, and the shape of the block."""
+        found = {}
+        for name in self.names():
+            own = self.shape(name)
+            found[name] = (*(self.place(name) or (own, (0,) * len(own))), own)
+        return found
 
     def read(self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] = ()) -> Tensor:
         """Elements start..start+shape of a tensor; without `start` all of it."""

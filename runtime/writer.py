@@ -21,7 +21,13 @@ from .layout import Block
 from .mesh import Mesh
 
 MODEL, TRAINING, STATE, MANIFEST = "model.safetensors", "training.safetensors", "state.json", "manifest.json"
+KINDS = MODEL, TRAINING
 UNFINISHED = ".writing-"
+
+Files = Mapping[str, Mapping[str, Block]]
+"""By kind of file the blocks that a rank owns."""
+Rows = dict[str, dict[str, Any]]
+"""By name of a file its `bytes` and `sha256`."""
 
 
 class Staging:
@@ -31,7 +37,7 @@ class Staging:
         self._kept: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def copies(self, files: Mapping[str, Mapping[str, Block]]) -> dict[str, dict[str, Block]]:
+    def copies(self, files: Files) -> Files:
         """The same blocks as they are now; complete when this returns."""
         copied = {
             kind: {name: self._copy(f"{kind}/{name}", b) for name, b in own.items()} for kind, own in files.items()
@@ -52,38 +58,20 @@ class Unwritten(Exception):
 
 
 @dataclass(frozen=True)
-class Work:
-    """One checkpoint to be written: `files` are the blocks that this rank owns, by file; `group` is for its words."""
+class Crew:
+    """The ranks that write together; a thread beside the training has a `group` of all of them to itself."""
 
-    path: Path
-    files: dict[str, dict[str, Block]]
-    about: dict[str, object]
     mesh: Mesh
     group: dist.ProcessGroup | None = None
 
-    @property
-    def temporary(self) -> Path:
-        """Where it lies until it is complete."""
-        return self.path.with_name(f"{UNFINISHED}{self.path.name}")
-
-    def write(self) -> str:
-        """Why it could not be written, the same on all ranks; empty where it was."""
-        try:
-            self._all(self._begin if self.mesh.first else _nothing)
-            rows = self._all(self._own)
-            self._all(lambda: self._publish(rows) if self.mesh.first else None)
-        except Unwritten as error:
-            if self.mesh.first:
-                shutil.rmtree(self.temporary, ignore_errors=True)
-            return str(error)
-        return ""
-
-    def _all(self, does: Callable[[], object]) -> list[Any]:
-        """What it gives on each rank, when all have done it; `Unwritten` if one of them could not."""
+    def all(self, does: Callable[[], object]) -> list[Any]:
+        """What it gives on each rank (as JSON has it), when all have done it; `Unwritten` if one of them could not."""
         try:
             said: dict[str, object] = {"done": does()}
         except OSError as error:
             said = {"failed": error.strerror or str(error)}
+        except RuntimeError as error:
+            raise Unwritten(f"the ranks lost each other: {error}") from error
         try:
             heard = [json.loads(text) for text in agree.everyone(json.dumps(said), self.mesh, self.group)]
         except RuntimeError as error:  # of a group whose ranks are gone; training finds out by itself
@@ -93,38 +81,97 @@ class Work:
                 raise Unwritten(each["failed"])
         return [each["done"] for each in heard]
 
+
+def write_files(files: Files, folder: Path, mesh: Mesh) -> Rows:
+    """Writes what a rank owns."""
+    found = {}
+    for kind, blocks in files.items():
+        if blocks or mesh.world == 1:
+            path = folder / (kind if mesh.world == 1 else of_rank(kind, mesh.rank))
+            found[path.name] = row(path, parts.write(path, blocks))
+    return found
+
+
+def row(path: Path, sha: str) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": path.stat().st_size, "sha256": sha}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One checkpoint in the folder that all ranks see: `own` writes the files of this rank into a folder."""
+
+    path: Path
+    own: Callable[[Path], Rows]
+    about: dict[str, object]
+    crew: Crew
+
+    @property
+    def temporary(self) -> Path:
+        """Where it lies until it is complete."""
+        return self.path.with_name(f"{UNFINISHED}{self.path.name}")
+
+    def write(self) -> str:
+        """Why it could not be written, the same on all ranks; empty where it was."""
+        first = self.crew.mesh.first
+        try:
+            self.crew.all(self._begin if first else _nothing)
+            rows = self.crew.all(lambda: self.own(self.temporary))
+            self.crew.all(lambda: self._publish(rows) if first else None)
+        except Unwritten as error:
+            if first:
+                shutil.rmtree(self.temporary, ignore_errors=True)
+            return str(error)
+        return ""
+
     def _begin(self) -> None:
-        for path in self.path.parent.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(path)
+        clear(self.path.parent)
         self.temporary.mkdir(parents=True)
 
-    def _own(self) -> dict[str, dict[str, object]]:
-        """Writes this rank's files; what the manifest says of them."""
-        found = {}
-        for kind, blocks in self.files.items():
-            if blocks or self.mesh.world == 1:
-                name = kind if self.mesh.world == 1 else _of_rank(kind, self.mesh.rank)
-                sha = parts.write(self.temporary / name, blocks)
-                found[name] = self._row(name, sha)
-        return found
-
-    def _row(self, name: str, sha: str) -> dict[str, object]:
-        return {"bytes": (self.temporary / name).stat().st_size, "sha256": sha}
-
-    def _publish(self, rows: list[dict[str, dict[str, object]]]) -> None:
-        manifest = {name: row for own in rows for name, row in own.items()}
-        manifest[STATE] = self._row(STATE, tensorfile.write_json(self.temporary / STATE, self.about))
+    def _publish(self, rows: list[Rows]) -> None:
+        manifest = {name: each for own in rows for name, each in own.items()}
+        path = self.temporary / STATE
+        manifest[STATE] = row(path, tensorfile.write_json(path, self.about))
         tensorfile.write_json(self.temporary / MANIFEST, manifest)
-        tensorfile.sync_folder(self.temporary)
-        self.temporary.rename(self.path)
-        tensorfile.sync_folder(self.path.parent)
+        publish(self.temporary, self.path)
+
+
+def clear(folder: Path) -> None:
+    """Removes what was never finished."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Gives a complete folder its name, so that it is there as a whole or not at all, whenever the power goes."""
+    tensorfile.sync_folder(temporary)
+    temporary.rename(path)
+    tensorfile.sync_folder(path.parent)
+
+
+def drop(path: Path) -> None:
+    """Removes a folder; renamed first, since a crash meanwhile must not leave half of it by its name."""
+    doomed = path.with_name(f"{UNFINISHED}{path.name}-old")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Steps of the complete checkpoints in a folder, oldest first."""
+    found = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+    return sorted(int(name) for name in found if name.isdigit())
+
+
+def step_folder(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08}"
 
 
 def _nothing() -> None:
     pass
 
 
-def _of_rank(kind: str, rank: int) -> str:
+def of_rank(kind: str, rank: int) -> str:
     """`model-00003.safetensors`: the blocks that one of many ranks owns."""
     stem, _, ending = kind.partition(".")
     return f"{stem}-{rank:05}.{ending}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dskc.runtime import checkpoint, export, optimizer, tensorfile, totals
+from dskc.runtime import checkpoint, export, optimizer, sound, tensorfile, totals
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
 from dskc.runtime.guard import NonFiniteError
@@ -105,7 +105,7 @@ def test_any_layout_resumes_any_other(sizes: Sizes, tmp_path: Path) -> None:
     found = ranks.run(goes_on, other[0] * other[1], other, str(tmp_path))
     assert all(entry[:2] == (Position(3, 24), True) for entry in found)
     same(tmp_path / "step-00000003", tmp_path / "step-00000004")
-    assert checkpoint.damage(tmp_path / "step-00000004") is None
+    assert sound.damage(tmp_path / "step-00000004") is None
     (alone,) = ranks.run(goes_on, 1, (1, 1, "none"), str(tmp_path))
     assert alone[0] == Position(4, 32)
     for _, _, losses in found:
@@ -136,7 +136,7 @@ def disk_full_at(write: int, folder: str) -> tuple[bool, str, list[int]]:
     run = Run((2, 2, "parameters"), folder)
     run.train(range(1))
     assert run.save(1)
-    original, done = tensorfile._write_all, 0
+    original, done = tensorfile.write_all, 0
 
     def counted(handle: int, data: memoryview) -> None:
         nonlocal done
@@ -145,13 +145,13 @@ def disk_full_at(write: int, folder: str) -> tuple[bool, str, list[int]]:
             raise OSError(28, os.strerror(28))
         original(handle, data)
 
-    tensorfile._write_all = counted
+    tensorfile.write_all = counted
     try:
         went_on = run.save(2)
         with pytest.raises(RunError) as caught:
             run.save(2, final=True)
     finally:
-        tensorfile._write_all = original
+        tensorfile.write_all = original
     run.mesh.stop()
     return went_on, str(caught.value), run.checkpoints.steps()
 
@@ -208,7 +208,7 @@ def background(folder: str) -> list[bool]:
         run.train(range(5, 6))
         done = [run.checkpoints.finish()]
         if run.mesh.rank == 3:
-            tensorfile._write_all = full
+            tensorfile.write_all = full
         done += [run.save(6), run.checkpoints.finish()]
     run.mesh.stop()
     return done

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dskc.runtime import checkpoint, tensorfile
+from dskc.runtime import sound, tensorfile
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
 
@@ -23,8 +23,8 @@ class Slow:
     """A disk that takes nothing until it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.may, self.original, self.error = threading.Event(), tensorfile._write_all, None
-        monkeypatch.setattr(tensorfile, "_write_all", self)
+        self.may, self.original, self.error = threading.Event(), tensorfile.write_all, None
+        monkeypatch.setattr(tensorfile, "write_all", self)
 
     def __call__(self, handle: int, data: memoryview) -> None:
         assert self.may.wait(30)
@@ -90,7 +90,7 @@ def test_an_error_in_training_waits_for_the_save_in_flight(tmp_path: Path, monke
 
     with pytest.raises(ZeroDivisionError):
         train()
-    assert checkpoint.damage(checkpoints.path(1)) is None
+    assert sound.damage(checkpoints.path(1)) is None
 
 
 def test_one_save_is_in_flight_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_one_save_is_in_flight_at_most(tmp_path: Path, monkeypatch: pytest.Monke
         checkpoints.save(model, adamw, Position(1, 16))
         threading.Timer(0.2, disk.may.set).start()
         checkpoints.save(model, adamw, Position(2, 32))
-        assert checkpoint.damage(checkpoints.path(1)) is None
+        assert sound.damage(checkpoints.path(1)) is None
         assert checkpoints.cost.writing >= 0.15
         assert checkpoints.cost.stall < checkpoints.cost.writing
 

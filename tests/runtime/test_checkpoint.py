@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dskc.runtime import checkpoint, guard, optimizer, tensorfile
+from dskc.runtime import guard, optimizer, sound, tensorfile
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
 
@@ -310,7 +310,7 @@ def test_at_least_one_is_kept(tmp_path: Path) -> None:
 def test_no_pickle_is_involved(tmp_path: Path) -> None:
     checkpoints, _, _ = saved(tmp_path, 1)
     assert {path.suffix for path in checkpoints.path(1).iterdir()} == {".json", ".safetensors"}
-    assert checkpoint.damage(checkpoints.path(1)) is None
+    assert sound.damage(checkpoints.path(1)) is None
 
 
 def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,5 +318,5 @@ def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "write", lambda handle, data: whole(handle, data[:100]))
     checkpoints, _, _ = saved(tmp_path, 1)
     monkeypatch.undo()
-    assert checkpoint.damage(checkpoints.path(1)) is None
+    assert sound.damage(checkpoints.path(1)) is None
     assert checkpoints.restore(*build()).step == 1
