@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +16,8 @@ from .guard import NonFiniteError
 from .layout import Layout, Model
 from .parts import Parts
 from .writer import MANIFEST, MODEL, STATE, TRAINING
+
+THREADS = 4  # files that a rank reads at a time
 
 
 def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:
@@ -26,18 +30,24 @@ def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:
         missing = [kind for kind in (MODEL, TRAINING, STATE) if not _listed(manifest, kind)]
         if missing:
             return f"its manifest lacks {', '.join(missing)}"
-        for name in sorted(manifest)[share::shares]:
-            expected = manifest[name]
-            size = (path / name).stat().st_size
-            if size != expected["bytes"]:
-                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
-            with (path / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                    return f"{name} has another checksum than when it was written"
+        rows = {name: manifest[name] for name in sorted(manifest)[share::shares]}
+        with ThreadPoolExecutor(THREADS) as threads:
+            found = list(threads.map(lambda name: _unlike(path / name, rows[name]), rows))
+        return next(filter(None, found), None)
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is no manifest"
+
+
+def _unlike(path: Path, row: dict[str, Any]) -> str | None:
+    """How a file differs from what the manifest says of it."""
+    size = path.stat().st_size
+    if size != row["bytes"]:
+        return f"{path.name} has {size:,} bytes instead of {row['bytes']:,}"
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
+            return f"{path.name} has another checksum than when it was written"
     return None
 
 

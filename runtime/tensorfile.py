@@ -10,7 +10,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +36,11 @@ KINDS = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+
+PIECE = 32 << 20  # bytes that are written, and hashed beside it, at a time
+BEHIND = 4  # pieces that the hash may lag behind
+SMALL = 64 << 10  # bytes not worth another thread
 
 
 class Shaped(Protocol):
@@ -80,17 +88,34 @@ def copy(source: Path, path: Path) -> str:
 
 
 def _write(path: Path, chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> str:
-    digest = hashlib.sha256()
-    with path.open("xb", buffering=0) as file:
-        for chunk in chunks:
-            write_all(file.fileno(), memoryview(chunk))
-            digest.update(chunk)
-        for tensor in tensors:
-            data = _bytes(tensor).data
+    """Writes the file while one thread hashes it and another pushes to the disk what has been written."""
+    digest, hashed, pushed = hashlib.sha256(), deque[Future[None]](), None
+    with (
+        path.open("xb", buffering=0) as file,
+        ThreadPoolExecutor(1) as hasher,
+        ThreadPoolExecutor(1) as pusher,
+    ):
+        for data in _pieces(chunks, tensors):
+            if hashed or len(data) >= SMALL:
+                hashed.append(hasher.submit(digest.update, data))
+            else:
+                digest.update(data)
             write_all(file.fileno(), data)
-            digest.update(data)
+            while len(hashed) > BEHIND:
+                hashed.popleft().result()
+            if len(data) == PIECE and (pushed is None or pushed.done()):
+                pushed = pusher.submit(os.fdatasync, file.fileno())
+        while hashed:
+            hashed.popleft().result()
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def _pieces(chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> Iterator[memoryview]:
+    """All bytes of a file, at most `PIECE` at a time."""
+    for data in chain(map(memoryview, chunks), (_bytes(tensor).data for tensor in tensors)):
+        for start in range(0, len(data), PIECE):
+            yield data[start : start + PIECE]
 
 
 def _bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:

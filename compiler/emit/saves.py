@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
 
-from ...dsl.schema.checkpoint import Checkpoint
 from ...dsl.spec import Spec
 from ...dsl.values import AUTO, Quantity
 from ..layout import Layout
 from ..recovery import Recovery
 from .constants import Constants, Length
+from .layout import bracketed
 
 FIRST: Final = 10
 """Steps to the first save where nothing else is said: `runtime/pace.py`."""
@@ -25,20 +25,42 @@ class Saves:
     before      lines before the loop
     after       lines after a save
     modules     what they use of the runtime, and `time`
-    arguments   the last ones of the checkpoint manager
+    made        lines that make the checkpoint manager
+    entered     whether something may be in flight when training ends
     """
 
     when: str
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    arguments: str = ""
+    made: tuple[str, ...] = ()
+    entered: bool = False
 
 
 def saves(spec: Spec, constants: Constants, length: Length, layout: Layout, recovery: Recovery) -> Saves:
     """How this run saves itself."""
     found = _interval(spec, constants, length, layout, recovery)
-    return replace(found, arguments=_arguments(spec.checkpoint, constants, layout))
+    keep = constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
+    arguments = ['run / "checkpoints"', "PLAN", f"keep={keep}", *(["layout=LAYOUT"] if layout.world > 1 else [])]
+    arguments += ["background=True"] if spec.checkpoint.async_ else []
+    tiers = _tiers(spec, constants, layout)
+    arguments += [f"near=[{', '.join(tiers)}]"] if tiers else []
+    return replace(
+        found,
+        made=tuple(bracketed("checkpoints = checkpoint.Checkpoints(", arguments, ")", 4)),
+        entered=spec.checkpoint.async_ or bool(tiers),
+        modules=(*found.modules, *(["near"] if tiers else [])),
+    )
+
+
+def _tiers(spec: Spec, constants: Constants, layout: Layout) -> list[str]:
+    """Where each node keeps its part, the fastest first."""
+    tiers = []
+    if spec.checkpoint.peer_copy and layout.world > layout.gpu_per_node:
+        tiers.append("near.Tier(near.MEMORY, peers=True)")
+    if spec.checkpoint.local is not None:
+        tiers.append(f"near.Tier(Path({constants.add('LOCAL', spec.checkpoint.local, 'checkpoint.local')}))")
+    return tiers
 
 
 def _interval(spec: Spec, constants: Constants, length: Length, layout: Layout, recovery: Recovery) -> Saves:
@@ -67,9 +89,3 @@ def _within(constants: Constants, recovery: Recovery) -> list[str]:
         return []
     most = constants.add("SAVE_WITHIN", floor(recovery.most), "checkpoint.recover_within")
     return [f"most={most}", *([f"first={recovery.every}"] if recovery.every < FIRST else [])]
-
-
-def _arguments(settings: Checkpoint, constants: Constants, layout: Layout) -> str:
-    keep = constants.add("KEEP", settings.keep, "checkpoint.keep")
-    found = [f"keep={keep}", *(["layout=LAYOUT"] if layout.world > 1 else [])]
-    return ", ".join([*found, *(["background=True"] if settings.async_ else [])])

@@ -61,7 +61,7 @@ def train_view(
     norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
     saving = saves(spec, constants, length, layout, recovery)
-    record = _record(spec, plan, constants, length, steps, data)
+    record = _record(spec, plan, constants, length, steps, data, saving.entered)
     sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0
     counts = bool(plan.counts.masks)
@@ -232,7 +232,7 @@ def _validation(spec: Spec, plan: Plan, constants: Constants, counts: bool) -> t
 
 
 def _record(
-    spec: Spec, plan: Plan, constants: Constants, length: Length, steps: str, data: DataText
+    spec: Spec, plan: Plan, constants: Constants, length: Length, steps: str, data: DataText, entered: bool
 ) -> tuple[str, ...]:
     tokens = data.kind == "packing.Tokens"
     per_step = length.per_step() + (" * SEQUENCE" if tokens else "")
@@ -242,7 +242,7 @@ def _record(
         arguments.append(f"every={constants.add('LOG_EVERY', spec.observe.log_every, 'observe.log_every')}")
     arguments += ["writes=MESH.first"] if plan.layout.world > 1 else []
     arguments += [f"{name}=False" for name in ("progress", "tensorboard") if not getattr(spec.observe, name)]
-    if not spec.checkpoint.async_:
+    if not entered:
         return tuple(bracketed("with record.Record(", arguments, ") as log:", 4))
     lines = bracketed("with record.Record(", arguments, ") as log, checkpoints:", 4)
     if len(lines) > 1:

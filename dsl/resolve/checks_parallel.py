@@ -103,4 +103,14 @@ def _shard(view: View) -> None:
         view.advise("W0922", "parallel.shard", message, "set a larger `world_size`, or remove it")
 
 
-PARALLEL_CHECKS: Final[tuple[Callable[[View], None], ...]] = (_mesh, _nodes, _experts, _pipeline, _sequence, _shard)
+def _copies(view: View) -> None:
+    """Advice only, as for `shard`."""
+    world, per_node = (view.get(f"parallel.{name}") for name in ("world_size", "gpu_per_node"))
+    if view.get("checkpoint.peer_copy") and isinstance(world, int) and isinstance(per_node, int) and world <= per_node:
+        message = f"`peer_copy` has no effect: all {world} ranks are on one node"
+        view.advise("W0924", "checkpoint.peer_copy", message.replace("all 1 ranks are", "the one rank is"), "remove it")
+
+
+PARALLEL_CHECKS: Final[tuple[Callable[[View], None], ...]] = (
+    _mesh, _nodes, _experts, _pipeline, _sequence, _shard, _copies,
+)  # fmt: skip

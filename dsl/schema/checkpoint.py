@@ -14,8 +14,8 @@ class Checkpoint(Record):
     )
     keep: int = setting("Newest checkpoints that are kept.", default=3, least=1)
     async_: bool = setting("Saves while training goes on.", default=False)
-    integrity: bool = setting("Keeps a checksum per tensor and compares it on loading.", default=False, compiled=False)
-    peer_copy: bool = setting("Keeps a copy in the memory of another node.", default=False, compiled=False)
+    peer_copy: bool = setting("Keeps each save in the memory of its node and of the next one.", default=False)
+    local: str | None = setting("Folder on a disk of each node that each save is written to first.", default=None)
     recover_within: Seconds | None = setting(
         "Most time from a failure until training is where it was; time-outs follow from it.", default=None, above=0
     )

@@ -1,4 +1,4 @@
-"""Checkpoints on the nodes: a node is lost with all it had, files are damaged, a disk is full. Two folders: two nodes."""
+"""Checkpoints on the nodes: a node is lost with all it had, files are damaged, a disk is full. A folder is a node."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sampled": ("stdlib_gpt", ('observe.sample=sample("def f(")', "training.deterministic=true", "data.seed=3")),
     "by_tokens": ("stdlib_gpt", ("training.tokens=1_000_000", "training.steps=none", "checkpoint.every=5 min")),
     "saved_by_cost": ("stdlib_gpt", ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true")),
+    "on_the_node": ("digits", ("checkpoint.every=3 steps", 'checkpoint.local="/scratch"')),
     "in_order": ("digits", ("data.shuffle=false", "checkpoint.every=2 epochs", "training.evaluate=every(1 epochs)")),
     "binary": ("stdlib_gpt", ('data.source=tokens("x.bin", dtype: uint16)', "data.tokenizer=none", "data.vocab=999")),
 }
@@ -75,16 +76,34 @@ def test_saves_in_the_background_at_an_interval_by_their_cost(ranks: int) -> Non
     train = compile_source(example("digits"), *flags)["train.py"]
 
     assert re.search(r"^MTBF = 21_?600\.0", train, re.MULTILINE)
-    layout, mesh = (", layout=LAYOUT", ", MESH") if ranks > 1 else ("", "")
+    made = re.search(r"checkpoints = checkpoint.Checkpoints\((.*?)\)\n", train, re.DOTALL)
+    assert made is not None
+    assert re.split(r",\s*", made[1])[3 + (ranks > 1)].strip() == "background=True"
     lines = [
-        f'    checkpoints = checkpoint.Checkpoints(run / "checkpoints", PLAN, keep=KEEP{layout}, background=True)',
-        f"    saves = pace.Pace(MTBF, position.step{mesh})",
+        f"    saves = pace.Pace(MTBF, position.step{', MESH' if ranks > 1 else ''})",
         "        checkpoints,",
         "            if saves.due(position.step) or position.step == last:",
         "                checkpoints.save(model, updates, position, final=position.step == last)",
         "                saves.saved(position.step, checkpoints.cost)",
     ]
     assert [line for line in lines if line not in train.splitlines()] == []
+
+
+NODES = ("parallel.world_size=4", "parallel.gpu_per_node=2", "checkpoint.every=3 steps")
+
+
+def test_copies_are_kept_on_nodes_where_there_are_several() -> None:
+    flags = (*NODES, "checkpoint.peer_copy=true", 'checkpoint.local="/scratch"')
+    train = compile_source(example("digits"), *flags)["train.py"]
+    assert "        near=[near.Tier(near.MEMORY, peers=True), near.Tier(Path(LOCAL))],\n" in train
+    assert 'LOCAL = "/scratch"' in train
+    assert "        checkpoints,\n    ):\n" in train
+    assert (
+        " near"
+        not in compile_source(
+            example("digits"), "parallel.world_size=4", "parallel.gpu_per_node=4", "checkpoint.peer_copy=true"
+        )["train.py"]
+    )
 
 
 def every_program() -> dict[str, dict[str, str]]:
@@ -94,6 +113,7 @@ def every_program() -> dict[str, dict[str, str]]:
         cut = {key: flags for key, flags in PARALLEL.items() if key not in unfit}
         programs |= {f"{name}-{layout}": unchecked_source(example(name), *flags) for layout, flags in cut.items()}
     masked = Source("masked.dsk", (EXAMPLES.parent / "tests" / "specs" / "masked.dsk").read_text("utf-8"))
+    programs["nodes"] = compile_source(example("digits"), *NODES, "checkpoint.peer_copy=true")
     programs["masked"] = compile_source(masked)
     programs |= {f"masked-{lay}": unchecked_source(masked, *PARALLEL[lay]) for lay in ("zero", "pipeline")}
     return programs | {name: compile_source(example(base), *flags) for name, (base, flags) in VARIANTS.items()}

@@ -51,7 +51,9 @@ LAYOUTS = {
     "masked targets of stages": ("masked", 4, ("parallel.pipeline_depth=2",)),
     "pipeline": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.pipeline_depth=2")),
     "saved in the background": (
-        "digits", 2, ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true"),
+        "digits", 2,
+        ("checkpoint.every=auto", "cluster.mtbf=6 h", "checkpoint.async=true", "checkpoint.peer_copy=true",
+         "parallel.gpu_per_node=1", 'checkpoint.local="/scratch"'),
     ),
     "2 x 2 x 2, zero 1, interleaved": (
         "stdlib_gpt", 8,
