@@ -55,7 +55,7 @@ class Outcome:
 def evidence(seen: Seen) -> str:
     """What noticed something, if this observation says so."""
     if seen.what == "event" and seen.value["event"] in NOTICED:
-        return f"event {seen.value['event']}"
+        return f"event {seen.value['event']} of rank {seen.rank}"
     if seen.what == "exit":
         return f"outer loop: a launcher ended with {seen.value}"
     if seen.what == "line":
@@ -73,21 +73,30 @@ def settle(outcome: Outcome, seen: Sequence[Seen]) -> None:
     after = [each for each in seen if each.time >= outcome.struck]
     first = next(((each.time, by) for each in after if (by := evidence(each))), None)
     outcome.detected, outcome.by = first or (None, "")
-    fresh = next((each.time for each in after if each.what == "step" and each.value > outcome.peak), None)
-    outcome.back = fresh
-    if fresh is None:
-        return
-    window = [each for each in after if each.time <= fresh]
-    starts = [each for each in window if each.what == "born"]
+    starts = [each.time for each in after if each.what == "born"]
+    if outcome.fault.kind.ends:
+        if not starts:
+            return
+        # ranks that were told to end finish their step first
+        done = (each.value for each in after if each.what == "step" and each.time < starts[0])
+        outcome.peak = max(outcome.peak, *done, 0)
+        after = [each for each in after if each.what != "step" or each.time > starts[0]]
+    outcome.back = next((each.time for each in after if each.what == "step" and each.value > outcome.peak), None)
+    if outcome.back is not None:
+        _recovery(outcome, [each for each in after if each.time <= (outcome.back or 0.0)])
+
+
+def _recovery(outcome: Outcome, window: Sequence[Seen]) -> None:
+    """The steps and the parts of coming back, where ranks were started again."""
+    starts = [each.time for each in window if each.what == "born"]
     if not starts:
-        outcome.parts = None
         return
-    steps = [each for each in window if each.what == "step" and each.time > starts[-1].time]
+    steps = [each for each in window if each.what == "step" and each.time > starts[-1]]
     outcome.resumed = steps[0].value - 1
-    outcome.parts = _parts(outcome, window, starts[-1].time, steps[0].time, fresh)
+    outcome.parts = _parts(outcome, window, starts[-1], steps[0].time)
 
 
-def _parts(outcome: Outcome, window: Sequence[Seen], born: float, first_step: float, fresh: float) -> dict[str, float]:
+def _parts(outcome: Outcome, window: Sequence[Seen], born: float, first_step: float) -> dict[str, float]:
     """Seconds of each part, of the last start before the new step."""
 
     def last(what: str, otherwise: float) -> float:
@@ -102,7 +111,7 @@ def _parts(outcome: Outcome, window: Sequence[Seen], born: float, first_step: fl
         joining,
         last("joined", joining),
         min(max(resumed, default=first_step), first_step),
-        fresh,
+        window[-1].time,
     ]
     for at in range(1, len(marks)):  # ranks start side by side: what one has begun, another may not have ended
         marks[at] = max(marks[at], marks[at - 1])

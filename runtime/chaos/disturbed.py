@@ -148,8 +148,10 @@ class Disturbed:
         self.around.slowed = 0.0
 
     def _close(self, outcome: Outcome) -> None:
-        if self._highest > outcome.peak:
-            settle(outcome, sorted(self.watch.seen, key=lambda seen: seen.time))
+        if self._highest <= outcome.peak:
+            return
+        settle(outcome, sorted(self.watch.seen, key=lambda seen: seen.time))
+        if outcome.back is not None:
             self._report(outcome)
             self._at, self._since = self._at + 1, 0.0
 

@@ -69,7 +69,8 @@ class Fault:
     settings: Mapping[str, object]
 
     def __str__(self) -> str:
-        shown = ",".join(f"{name}={_shown(value)}" for name, value in self.settings.items() if value is not None)
+        given = {name: value for name, value in self.settings.items() if value != self.kind.settings[name]}
+        shown = ",".join(f"{name}={_shown(value)}" for name, value in given.items())
         return f"{self.kind.name}{':' if shown else ''}{shown}@{self.step}"
 
     def number(self, name: str) -> float:

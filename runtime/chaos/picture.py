@@ -58,15 +58,18 @@ def _steps(axes: Axes, seen: Sequence[Seen], start: float) -> None:
 
 
 def _strikes(axes: Axes, outcomes: Sequence[Outcome], start: float) -> None:
-    """A mark and a name where a fault struck, alternately above and below so that neighbours can be read."""
+    """A mark and a name where a fault struck, above the line, or below it where the picture begins."""
     for index, outcome in enumerate(outcomes):
         if outcome.struck is None:
             continue
         at, colour = outcome.struck - start, RED if outcome.wrong() else INK
+        left = at < 0.2 * axes.get_xlim()[1]
+        label = f"{outcome.fault}{'  FAILED' if outcome.wrong() else ''}"
         axes.plot([at], [outcome.peak], marker="X", markersize=8, color=RED, markeredgecolor="white", zorder=5)
         axes.annotate(
-            f"{outcome.fault}{'  FAILED' if outcome.wrong() else ''}", (at, outcome.peak), xytext=(-8, 10),
-            textcoords="offset points", color=colour, fontsize=8, ha="right", va="bottom", rotation=0,
+            label, (at, outcome.peak), xytext=(9, -3) if left else (-8, 7),
+            textcoords="offset points", color=colour, fontsize=8, ha="left" if left else "right",
+            va="top" if left else "bottom",
         ).set_zorder(6 + index)  # fmt: skip
 
 
@@ -76,13 +79,15 @@ def _dress(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", color=INK, fontsize=13, fontweight="bold", pad=12)
     axes.set_xlabel("seconds", color=SOFT)
     axes.set_ylabel("step", color=SOFT)
+    axes.set_xlim(left=0.0)
     axes.tick_params(colors=SOFT, length=0)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.locator_params(axis="y", integer=True)
     axes.legend(
         handles=[Patch(color=colour, alpha=0.35, label=part) for part, colour in COLOURS.items()],
-        loc="lower right", frameon=False, fontsize=9, labelcolor=SOFT, title="until the next new step",
+        loc="upper left", framealpha=0.9, edgecolor="white", fontsize=9, labelcolor=SOFT,
+        title="until the next new step",
     )  # fmt: skip
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -29,6 +29,15 @@ def parent(pid: int) -> int | None:
         return None
 
 
+def descendants(ancestor: int, among: Iterable[int]) -> list[int]:
+    """The process itself, then those of `among` that it or one of them has started."""
+    parents = {pid: parent(pid) for pid in among}
+    found = [ancestor]
+    for pid in found:  # grows while it is read
+        found += [child for child, own in parents.items() if own == pid]
+    return found
+
+
 def marked(mark: bytes) -> list[int]:
     """The processes that have `mark` in their environment: those of one run, whoever started them."""
     found = []

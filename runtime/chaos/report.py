@@ -11,7 +11,7 @@ from .account import PARTS, Outcome
 
 def line(index: int, count: int, outcome: Outcome) -> str:
     """One fault, as soon as it is over."""
-    head = f"{index:>{len(str(count))}}/{count}  {outcome.fault!s:<34}"
+    head = f"{index:>{len(str(count))}}/{count}  {outcome.fault!s:<28}"
     if outcome.struck is None:
         return f"{head}  NOT FIRED"
     wrong = outcome.wrong()

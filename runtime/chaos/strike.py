@@ -73,12 +73,11 @@ def hang(around: Field, fault: Fault, note: Note) -> Proof:
 
 
 def node(around: Field, fault: Fault, _: Note) -> Proof:
-    """All processes of a node."""
+    """All processes of a node: its launcher, its ranks and what they have started."""
     launcher = around.job.launchers[int(str(fault.settings["node"]))]
-    own = [pid for pid, parent in around.ranks.values() if parent == launcher and processes.state(pid)]
-    if not own:
+    if not any(parent == launcher and processes.state(pid) for pid, parent in around.ranks.values()):
         raise NotNow
-    return _gone([launcher, *own], "SIGKILL")
+    return _gone(processes.descendants(launcher, around.job.processes()), "SIGKILL")
 
 
 def rendezvous(around: Field, _fault: Fault, _: Note) -> Proof:

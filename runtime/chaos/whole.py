@@ -102,6 +102,12 @@ def disturb(
     return result
 
 
+def name(program: Path) -> str:
+    """What the program trains."""
+    plan = json.loads((program / "plan.json").read_text("utf-8")).get("plan", {})
+    return str(plan.get("name", program.name))
+
+
 def _compare(undisturbed: Path, run: Path, result: Result) -> None:
     try:
         result.agreement.append(weights.compare(undisturbed, run))
@@ -125,6 +131,6 @@ def _leave(folder: Path, program: Path, course: Disturbed, result: Result, seed:
         "median_seconds": {part: round(value, 3) for part, value in report.medians(result.outcomes).items()},
     }
     (folder / "chaos.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    title = f"{program.name}: {sum(each.struck is not None for each in result.outcomes)} faults, "
+    title = f"{name(program)}: {sum(each.struck is not None for each in result.outcomes)} faults, "
     title += "the same end as undisturbed" if not result.failures else f"FAILED: {result.failures[0]}"
     picture.timeline(seen, result.outcomes, folder / "timeline.png", title[:110])
