@@ -10,6 +10,7 @@ from ..dsl import load
 from ..dsl.diagnostics import Sink
 from ..dsl.source import Source
 from ..dsl.spec import Spec
+from ..dsl.values import AUTO
 from .check_recompute import check_recompute
 from .lower import Lowered, lower, sizes
 
@@ -50,10 +51,10 @@ def settled(checked: Checked) -> Checked:
     """The same with every `auto` of `parallel` filled in by the planner; without a spec where no layout fits."""
     if checked.spec is None or checked.lowered is None:
         return checked
-    from .planner.fill import filled, is_open
-
-    if not is_open(checked.spec):
+    if all(value is not AUTO for value in vars(checked.spec.parallel).values()):
         return checked
+    from .planner.fill import filled
+
     return replace(checked, spec=filled(checked.spec, checked.lowered, checked.sink))
 
 

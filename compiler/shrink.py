@@ -19,7 +19,7 @@ from ..dsl.schema.training import Training
 from ..dsl.source import Source, Span
 from ..dsl.spec import Spec
 from .build import Checked, check, settled
-from .dims import substitute
+from .dims import Dim, substitute
 from .layout import Layout, layout_of
 from .lower import Lowered
 from .lower.parameters import total
@@ -182,7 +182,7 @@ class _Search:
         self.source, self.profile, self.flags, self.layout = source, profile, tuple(flags), layout
         self.structure = structure(lowered)
         self.numbers = self.first = list(_numbers(source, spec))
-        self.size, self.counts = _size(lowered), _counts(lowered)
+        self.size, self.counts, self.dims = _size(lowered), _counts(lowered), _dims(lowered)
         self.sink, self.fixed = Sink(), set[str]()
 
     def run(self) -> None:
@@ -210,6 +210,8 @@ class _Search:
 
     def _no_size(self, index: int) -> bool:
         """Whether a number is none of a size, such as the base of rotary embeddings."""
+        if self.numbers[index].value in self.dims:
+            return False
         half = self._halved(self.numbers[index])
         found = self.compiled(self._with(index, half)) if half != self.numbers[index] else self.sink
         return not isinstance(found, Sink) and _size(found) == self.size
@@ -261,6 +263,12 @@ def structure(lowered: Lowered) -> list[tuple[object, ...]]:
 
 def _counts(lowered: Lowered) -> list[int]:
     return [node.count for body in lowered.bodies.values() for node in body.nodes]
+
+
+def _dims(lowered: Lowered) -> set[Dim]:
+    """The sizes that tensors have."""
+    tensors = [each for body in lowered.bodies.values() for node in body.nodes for each in node.outputs]
+    return {substitute(dim, lowered.sizes) for each in tensors for dim in each.shape}
 
 
 def _size(lowered: Lowered) -> int:

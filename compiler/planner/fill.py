@@ -17,11 +17,6 @@ SEARCHED = ("data_parallel", "pipeline_depth", "tensor_model_parallel", "shard",
 """Settings that the planner fills; `expert_parallel` and `context_parallel` become 1."""
 
 
-def is_open(spec: Spec) -> bool:
-    """Whether a setting of `parallel` is left to the planner."""
-    return any(value is AUTO for value in vars(spec.parallel).values())
-
-
 def filled(spec: Spec, lowered: Lowered, sink: Sink) -> Spec | None:
     """The spec with every `auto` of `parallel` settled; None, and an error, where no layout fits.
 
