@@ -23,6 +23,9 @@ examples:
 Checkpoints, metrics.jsonl and loss.png are in the run folder (build/gpt/run).
 exit codes: that of the program; 0 fine, 1 errors in the spec or the run, 2 wrong usage, 130 stopped with Ctrl-C"""
 
+OWN_STORE = ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+"""Ranks that are started again meet in a store of their own: the old one holds addresses of ranks that are gone."""
+
 
 def add(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
     """Adds the command."""
@@ -53,8 +56,9 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
     command = [sys.executable, str(folder / "train.py")]
     if ranks > 1:
         # `--`: torchrun would take `--run` for an abbreviation of its own flags
-        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "--"]
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", *torchrun_flags(folder, ranks), "--"]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+        os.environ.setdefault(*OWN_STORE)
     for flag, value in (("--run", args.folder), ("--steps", args.steps), ("--device", args.device)):
         command += [flag, str(value)] if value is not None else []
     sys.stdout.flush()
@@ -65,6 +69,16 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
         finally:
             signal.signal(signal.SIGINT, previous)
     return 128 - code if code < 0 else code
+
+
+def torchrun_flags(folder: Path, ranks: int) -> list[str]:
+    """Those of `launch/torchrun.sh`: ranks that fail are started again."""
+    from ..emit.launch import options
+    from ..recovery.ladder import Ladder
+
+    predicted = json.loads((folder / "plan.json").read_text("utf-8"))["predicted"]
+    found = options(1, ranks, Ladder(**predicted["recovery"]["time_outs"]))
+    return [word for name, value in found for word in (f"--{name}", value)]
 
 
 def ranks_of(folder: Path) -> int:

@@ -9,6 +9,9 @@ from typing import Final
 from ...dsl.spec import Spec
 from ..layout import Layout
 from ..plan import Plan
+from ..recovery import Recovery
+from ..recovery.budget import POLL
+from ..recovery.ladder import Ladder
 from .render import render
 from .text import comment
 
@@ -18,9 +21,17 @@ LONGEST: Final = 40
 """Characters of a job's name: Kubernetes makes host names of at most 63 of it."""
 
 
+RESTARTS: Final = 3
+"""Of the ranks, by torchrun."""
+
+
 @dataclass(frozen=True)
 class LaunchView:
-    """What the launch files say; `resource` is Kubernetes' name of the accelerator, None on CPUs."""
+    """What the launch files say; `resource` is Kubernetes' name of the accelerator, None on CPUs.
+
+    `options` are torchrun's, by name, beside those that say where machines meet; `grace` are the seconds between the
+    signal to end and the end by force.
+    """
 
     title: str
     name: str
@@ -30,17 +41,19 @@ class LaunchView:
     per_node: int
     port: int
     resource: str | None
+    options: tuple[tuple[str, str], ...]
+    grace: int
 
 
-def launch_files(spec: Spec, plan: Plan, spec_file: str) -> dict[str, str]:
+def launch_files(spec: Spec, plan: Plan, recovery: Recovery, spec_file: str) -> dict[str, str]:
     """The files by their path; none where there is one rank."""
     if plan.layout.world == 1:
         return {}
-    view = launch_view(spec, plan.layout, plan.name, spec_file)
+    view = launch_view(spec, plan.layout, recovery.ladder, plan.name, spec_file)
     return {name: render(name, view) for name in FILES}
 
 
-def launch_view(spec: Spec, layout: Layout, name: str, spec_file: str) -> LaunchView:
+def launch_view(spec: Spec, layout: Layout, ladder: Ladder, name: str, spec_file: str) -> LaunchView:
     """The numbers of this run."""
     per_node = min(layout.gpu_per_node, layout.world)
     nodes = layout.world // per_node
@@ -48,7 +61,32 @@ def launch_view(spec: Spec, layout: Layout, name: str, spec_file: str) -> Launch
     one, several = ("process", "processes") if spec.cluster.device == "cpu" else ("GPU", "GPUs")
     part = f"{per_node} {several if per_node > 1 else one}"
     where = f"{nodes} machines with {part} each" if nodes > 1 else f"one machine with {part}"
-    return LaunchView(comment(name), job_name(name), spec_file, where, nodes, per_node, PORT, resource)
+    return LaunchView(
+        comment(name), job_name(name), spec_file, where, nodes, per_node, PORT, resource,
+        options(nodes, per_node, ladder), ladder.preemption,
+    )  # fmt: skip
+
+
+def options(nodes: int, per_node: int, ladder: Ladder) -> tuple[tuple[str, str], ...]:
+    """What torchrun is told on each machine: how many ranks, how long it waits, how it ends and starts them."""
+    several = (("nnodes", str(nodes)),) if nodes > 1 else ()
+    return (
+        *several,
+        ("nproc-per-node", str(per_node)),
+        *((("rdzv-conf", rendezvous(ladder)),) if nodes > 1 else ()),
+        ("max-restarts", str(RESTARTS)),
+        ("monitor-interval", str(POLL)),
+        ("shutdown-timeout", str(ladder.preemption)),
+    )
+
+
+def rendezvous(ladder: Ladder) -> str:
+    """`--rdzv-conf` of the c10d backend, in seconds."""
+    known = {
+        "join_timeout": ladder.rendezvous, "last_call_timeout": ladder.last_call,
+        "keep_alive_interval": ladder.keep_alive,
+    }  # fmt: skip
+    return ",".join(f"{name}={seconds}" for name, seconds in known.items())
 
 
 def job_name(name: str) -> str:

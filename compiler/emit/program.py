@@ -55,7 +55,7 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
         "train.py": render("program/train.py", train_view(spec, plan, recovery, name, digest, runtime, interchange)),
         "plan.json": described,
         **_parallel(spec, plan, recovery, name, runtime),
-        **launch_files(spec, plan, name),
+        **launch_files(spec, plan, recovery, name),
         **copies,
     }
     own = "".join(text for path, text in files.items() if path in PROGRAM)

@@ -22,7 +22,7 @@ CHECKED: Final = 1.5e9
 """Bytes per second that a process hashes with SHA-256, with the instructions of the processor for it."""
 JOINING: Final = (2.0, 0.02)
 """Seconds of a rendezvous: agents that look once a second, and for each rank what it says in the store."""
-POLL: Final = 1.0
+POLL: Final = 1
 """Seconds between two looks of an agent at its processes: `--monitor-interval` of the launch files."""
 
 

@@ -18,6 +18,9 @@ JOIN: Final = 600.0
 GRACE: Final = 30.0
 """Between SIGTERM and SIGKILL: torchrun's default, and that of Kubernetes."""
 DAY: Final = 86_400
+LAST_CALL: Final = 30
+KEEP_ALIVE: Final = 5
+"""torchrun's own."""
 
 
 RUNGS: Final = {
@@ -41,6 +44,16 @@ class Ladder:
     rendezvous: int
     data: int
     preemption: int
+
+    @property
+    def last_call(self) -> int:
+        """How long machines that are enough wait for the others to come back; some notice a fault a heartbeat later."""
+        return min(LAST_CALL, self.heartbeat)
+
+    @property
+    def keep_alive(self) -> int:
+        """Between signs of life of an agent, three of which may be missed: a lost machine is known before a hang is."""
+        return max(1, min(KEEP_ALIVE, self.heartbeat // 6))
 
 
 def heartbeat_of(step: float, stall: float, budget: float | None) -> int:

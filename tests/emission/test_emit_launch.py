@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dskc.compiler.emit.launch import FILES, job_name, launch_view
+from dskc.compiler.emit.launch import FILES, RESTARTS, job_name, launch_view
 from dskc.compiler.emit.render import render
 from dskc.compiler.layout import layout_of
+from dskc.compiler.recovery.ladder import ladder
 
 from .compiled import example, resolved
 from .test_emit_safety import HOSTILE
@@ -25,9 +26,12 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 
 
+LADDER = ladder(20, starting=100.0, leaving=50.0)
+
+
 def files(layout: str, name: str = "gpt", *flags: str) -> dict[str, str]:
     spec = resolved(example("stdlib_gpt"), *LAYOUTS[layout], *flags)
-    view = launch_view(spec, layout_of(spec), name, "stdlib_gpt.dsk")
+    view = launch_view(spec, layout_of(spec), LADDER, name, "stdlib_gpt.dsk")
     return {file: render(file, view) for file in FILES}
 
 
@@ -62,7 +66,7 @@ def test_numbers_are_those_of_the_layout(layout: str, nodes: int, each: int) -> 
 
     batch = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)", found["launch/slurm.sbatch"], re.MULTILINE))
     assert (batch["nodes"], batch["gpus-per-node"], batch["ntasks-per-node"]) == (str(nodes), str(each), "1")
-    assert f"--nnodes {nodes} " in found["launch/slurm.sbatch"]
+    assert (f"--nnodes {nodes} " in found["launch/slurm.sbatch"]) == (nodes > 1)
     assert f"--nproc-per-node {each} " in found["launch/slurm.sbatch"]
 
     job = yaml.safe_load(found["launch/kubernetes.yaml"])
@@ -71,7 +75,7 @@ def test_numbers_are_those_of_the_layout(layout: str, nodes: int, each: int) -> 
     assert (pods["completions"], pods["parallelism"]) == (nodes, nodes)
     assert container["resources"]["limits"] == {"nvidia.com/gpu": each}
     given = options(container["args"])
-    assert (given["--nnodes"], given["--nproc-per-node"]) == (str(nodes), str(each))
+    assert (given.get("--nnodes", "1"), given["--nproc-per-node"]) == (str(nodes), str(each))
     head, _, domain = given["--rdzv-endpoint"].partition(".")
     assert head == f"{job['metadata']['name']}-{job['spec']['replicatedJobs'][0]['name']}-0-0"
     assert domain.startswith(f"{job['metadata']['name']}:")
@@ -119,3 +123,18 @@ def test_flags_of_the_program_reach_it(layout: str) -> None:
         parsed = get_args_parser().parse_args(command)
         assert parsed.training_script == "train.py"
         assert parsed.training_script_args[0].startswith("--run")
+        assert parsed.max_restarts == RESTARTS
+        assert parsed.monitor_interval == 1
+        assert parsed.shutdown_timeout == LADDER.preemption == 55
+        if layout != "one_node":
+            known = {"join_timeout": "600", "last_call_timeout": "20", "keep_alive_interval": "3"}
+            assert dict(pair.split("=") for pair in parsed.rdzv_conf.split(",")) == known
+
+
+def test_clusters_leave_time_to_save() -> None:
+    found = files("two_nodes")
+    pods = yaml.safe_load(found["launch/kubernetes.yaml"])["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert pods["template"]["spec"]["terminationGracePeriodSeconds"] == LADDER.preemption + 10
+    assert f"#SBATCH --signal=TERM@{LADDER.preemption + 10}\n" in found["launch/slurm.sbatch"]
+    head = found["launch/slurm.sbatch"].split("set -euo")[0]
+    assert all(line.startswith("#") for line in head.strip().splitlines())  # Slurm reads no further than a command
