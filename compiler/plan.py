@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from ..dsl.diagnostics import Diagnostic
+from .fusion.group import Group
 from .layout import Layout
 from .masks import Counts
 from .node import Body, Node, Objective, Sync, Tensor, Value
@@ -48,6 +49,7 @@ class Plan:
     `layout` is the mesh, `syncs` what keeps parameters in step (see `Sync`); the pipeline pass fills `stages`.
     `sizes` binds the symbolic sizes of this run (B, S); `targets` are the inputs that the prediction does not need.
     `counts` are the masks of losses and metrics, which the sharding pass finds before it splits anything.
+    `groups` are the nodes that one kernel can run, which the pass `fuse` finds last.
     `findings` is the advice of passes; an error is a `Refused`.
     """
 
@@ -63,6 +65,7 @@ class Plan:
     stages: tuple[Stage, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
     counts: Counts = field(default_factory=Counts)
+    groups: tuple[Group, ...] = ()
 
     @property
     def roots(self) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from ..node import Body
 from .text import UnsafeName, identifier
 
 TAKEN = frozenset(
-    {"model", "train", "parallel", "test_program", "dskc", "dskc_runtime", "torch", "numpy", "__init__", "__main__"}
+    {"model", "train", "parallel", "kernels", "test_program", "dskc", "dskc_runtime", "torch", "numpy"}
+    | {"__init__", "__main__"}
 )
 
 

@@ -11,6 +11,7 @@ from ..node import Body, Node, Objective, Value
 from ..plan import Plan
 from .counts import COUNTED, counting, counts_function
 from .externs import ExternFile, extern_imports
+from .kernels import Kernels
 from .layout import assignment, bracketed, commented, fits
 from .modules import block_class, constructor, give_back, signature
 from .sizes import sizes_of
@@ -55,13 +56,13 @@ def class_names(plan: Plan, bodies: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
+def model_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile], kernels: Kernels) -> ModelView:
     """Everything `model.py` says of a model that is not cut."""
     bodies = bodies_of(plan)
     parameters = list(owned(bodies, (bodies["forward"],)))
     forward = bodies["forward"]
     ordered = [forward, *(b for b in bodies.values() if b is not forward)]
-    names = Names(bodies, sizes_of(ordered, plan.layout.tensor))
+    names = Names(bodies, sizes_of(ordered, plan.layout.tensor), groups=kernels.groups, calls=kernels.calls)
     names.classes = class_names(plan, list(bodies))
     names.used.update(["LAYOUT"] if plan.layout.world > 1 else [])
     classes = [block_class(names, body) for body in bodies.values() if body.name != "forward"]
@@ -112,6 +113,7 @@ def imports(
     torch_lines = ["from torch import Tensor, nn"]
     axes = [name for name in ("DATA", "EXPERT", "LAYOUT", "TENSOR") if name in names.used]
     beside = sorted([*extern_imports(externs), *([f"from parallel import {', '.join(axes)}"] if axes else [])])
+    beside = ["import kernels", *beside] if "kernels" in names.used else beside
     if "." in runtime:  # an installed package sorts with the other libraries
         return tuple(tuple(group) for group in ([*third, *ours, *torch_lines], beside) if group)
     return tuple(tuple(group) for group in ([*third, *torch_lines], sorted([*ours, *beside])) if group)

@@ -22,6 +22,7 @@ from ..serialize import plain, plan_data
 from ..version import VERSION
 from . import huggingface
 from .externs import ExternFile, extern_files, fault
+from .kernels import Kernels, kernel_file, kernels
 from .launch import launch_files
 from .model import bodies_of, model_view
 from .parallel import parallel_view
@@ -32,7 +33,7 @@ from .text import file_name
 from .train import train_view, writes
 from .views import ModelView
 
-PROGRAM: Final = ("model.py", "train.py", "parallel.py")
+PROGRAM: Final = ("model.py", "kernels.py", "train.py", "parallel.py")
 
 
 def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dict[str, str] | None:
@@ -50,8 +51,11 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
     described = plan_json(spec, plan, recovery)
     digest = hashlib.sha256(described.encode()).hexdigest()
     name = file_name(spec.source.name)
+    generated = kernels(spec, plan)
+    model = render("program/model.py", _model(plan, name, runtime, externs, generated))
     files = {
-        "model.py": render("program/model.py", _model(plan, name, runtime, externs)),
+        "model.py": model,
+        **kernel_file(generated, model, plan.name, name, runtime),
         "train.py": render("program/train.py", train_view(spec, plan, recovery, name, digest, runtime, interchange)),
         "plan.json": described,
         **_parallel(spec, plan, recovery, name, runtime),
@@ -68,8 +72,9 @@ def _parallel(spec: Spec, plan: Plan, recovery: Recovery, name: str, runtime: st
     return {"parallel.py": render("program/parallel.py", parallel_view(spec, plan, recovery, name, runtime))}
 
 
-def _model(plan: Plan, name: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
-    return stages_view(plan, name, runtime, externs) if plan.stages else model_view(plan, name, runtime, externs)
+def _model(plan: Plan, name: str, runtime: str, externs: Sequence[ExternFile], generated: Kernels) -> ModelView:
+    view = stages_view if plan.stages else model_view
+    return view(plan, name, runtime, externs, generated)
 
 
 def _check_sample(spec: Spec, plan: Plan, sink: Sink) -> None:

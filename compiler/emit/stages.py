@@ -8,6 +8,7 @@ from ..node import Body, Node
 from ..plan import Plan, Stage
 from .counts import COUNTED, counting, counts_function
 from .externs import ExternFile
+from .kernels import Kernels
 from .layout import assignment, bracketed, commented
 from .model import TAKEN, bodies_of, imports, millions, objective_rows, scalars, tables
 from .modules import block_class, give_back, input_name, made, signature, ties
@@ -18,13 +19,15 @@ from .tree import owned
 from .views import Class, Function, ModelView
 
 
-def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile]) -> ModelView:
+def stages_view(plan: Plan, spec_file: str, runtime: str, externs: Sequence[ExternFile], kernels: Kernels) -> ModelView:
     """Everything `model.py` says of a model that is cut into stages."""
     every = bodies_of(plan)
     own = dict.fromkeys(stage.body for stage in plan.stages)
     blocks = [name for name in every if name in _run_by(every, own) and name not in own]
     ordered = [every["forward"], *(every[name] for name in (*blocks, *own))]
-    names = Names(every, sizes_of(ordered, plan.layout.tensor), stages=frozenset(own))
+    names = Names(
+        every, sizes_of(ordered, plan.layout.tensor), {}, set(), frozenset(own), kernels.groups, kernels.calls
+    )
     names.classes = _classes(plan, blocks)
     classes = [block_class(names, every[name]) for name in blocks]
     classes += [_stage_class(names, plan, name) for name in own]

@@ -9,12 +9,14 @@ from typing import Final
 
 from ...dsl.source import Span
 from ..dims import symbol
+from ..fusion.group import Group
 from ..lower.ownership import UP
 from ..lower.parameters import rises
 from ..node import Body, Node, Value
 from ..ops import OPS
 from ..ops.common import operand
 from ..placement import CONVERSIONS
+from .fused import Fused, contracted, kernel_call, values_of
 from .layout import assignment, commented, indented
 from .loops import loops, ran
 from .sizes import Sizes
@@ -26,27 +28,12 @@ INLINE: Final = 68
 """Longest expression, with its indentation, that is written inside another."""
 CASTS: Final = {"fp32": "float", "bf16": "bfloat16", "fp16": "half"}
 """Methods of a tensor that give its values in a format."""
-USED: Final = re.compile(r"\b(torch|layers|collectives)\.|\b(DATA|EXPERT|TENSOR)\b")
+USED: Final = re.compile(r"\b(F|torch|layers|collectives|kernels)\.|\b(DATA|EXPERT|TENSOR)\b")
 """Modules and axes in the text of an expression, in which no string of a spec stands."""
 RESERVED: Final = frozenset(
-    {
-        "self",
-        "torch",
-        "nn",
-        "F",
-        "layers",
-        "collectives",
-        "recompute",
-        "DATA",
-        "EXPERT",
-        "TENSOR",
-        "Tensor",
-        "range",
-        "super",
-        "dict",
-        "tuple",
-    }
-)
+    {"self", "torch", "nn", "F", "layers", "collectives", "kernels", "recompute", "DATA", "EXPERT", "TENSOR", "Tensor",
+     "range", "super", "dict", "tuple"}
+)  # fmt: skip
 
 
 @dataclass
@@ -54,6 +41,7 @@ class Names:
     """What all bodies share: the bodies, the letters of sizes, the classes by body, and what the text has used.
 
     `stages` are bodies of the pipeline: their labels may be paths, and their repeats are dicts by iteration.
+    `groups` are those of each body that are kernels, `calls` their functions by body and last node.
     """
 
     bodies: Mapping[str, Body]
@@ -61,6 +49,8 @@ class Names:
     classes: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     stages: frozenset[str] = frozenset()
+    groups: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
+    calls: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def noted(self, text: str) -> str:
         """The text itself; remembers what of modules and axes it uses."""
@@ -182,6 +172,7 @@ class Writer:
     def run(self, nodes: Sequence[Node], results: Sequence[Value]) -> None:
         """Writes what leads to the results."""
         kept = [node for node in needed(nodes, results) if node.op != "input"]
+        kept = contracted(kept, self.names.groups.get(self.body.name, ()))
         self.uses = uses_of(self.names, kept, results)
         for index, node in enumerate(kept):
             if node.op == "repeat":
@@ -236,8 +227,9 @@ class Writer:
 
     def _targets(self, node: Node, index: int) -> str:
         names: list[str] = []
-        for output in range(len(node.outputs)):
-            names.append(self._name(node, output, index, names))
+        made = {each.name: each for each in self.body.nodes}
+        for name, output in values_of(node):
+            names.append(self._name(made[name], output, index, names))
         return ", ".join(names)
 
     def _name(self, node: Node, output: int, index: int, others: Sequence[str] = ()) -> str:
@@ -260,9 +252,8 @@ class Writer:
         return fitting(several[output] if len(node.outputs) > 1 else stem(node, self.body.nodes))
 
     def _hold(self, node: Node, names: Sequence[str]) -> None:
-        for output, name in enumerate(names):
-            self.held[name] = (node.name, output)
-            self.text[(node.name, output)] = name
+        for value, name in zip(values_of(node), names, strict=False):  # of a repeat, what it carries
+            self.held[name], self.text[value] = value, name
 
     def write(self, lines: Sequence[str], span: Span | None) -> None:
         """Adds a statement with its place, unless the one before has the same."""
@@ -274,6 +265,8 @@ class Writer:
         """Python text of one node."""
         self.names.used.update(("recompute",) if node.recompute else ())
         args = [self.text[value] for value in node.inputs]
+        if isinstance(node, Fused):
+            return self.names.noted(kernel_call(node, self.names.calls[self.body.name, node.name], args, self._callee))
         if node.op in ("call", "extern"):
             return ran(self._callee(node), args, node.recompute)
         if node.op == "collective":

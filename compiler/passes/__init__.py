@@ -8,6 +8,7 @@ from ...dsl.spec import Spec
 from ..plan import Plan
 from ..verify import verify
 from .cost import cost
+from .fuse import fuse
 from .pipeline import pipeline
 from .precision import precision
 from .recompute import recompute
@@ -15,7 +16,7 @@ from .shard import shard
 
 Pass = Callable[[Plan, Spec], Plan]
 
-PASSES: tuple[Pass, ...] = (precision, shard, cost, pipeline, recompute)
+PASSES: tuple[Pass, ...] = (precision, shard, cost, pipeline, recompute, fuse)
 
 
 def run_passes(plan: Plan, spec: Spec, last: str | None = None) -> Plan:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...dsl.spec import Spec
-from ..formats import STORED, WIDTH
+from ..formats import LOW, STORED, WIDTH
 from ..node import Node, Tensor
 from ..ops import OPS
 from ..plan import Plan
 
 __all__ = ["FULL", "LOW", "STORED", "WIDTH", "precision"]
 
-# https://docs.pytorch.org/docs/stable/amp.html: ops that autocast runs in the low precision and in fp32; the others
-# take the widest type among their inputs.
-LOW = frozenset({"linear", "conv2d", "matmul", "scaled_dot_product_attention", "expert_linear"})
+# As LOW: ops that autocast runs in fp32; the others take the widest type among their inputs.
 FULL = frozenset({"softmax", "layer_norm", "group_norm", "exp", "log", "power", "route"})
 LOOKED_UP = frozenset({"embedding", "parameter"})  # these give what their parameters hold
 

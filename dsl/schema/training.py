@@ -35,4 +35,9 @@ class Training(Record):
         default=AUTO,
         compiled=("eager", "compiled", "auto"),
     )
+    kernels: Literal["generated", "library"] | Auto = setting(
+        "Who runs what can be fused: Triton kernels written for this model, or PyTorch and its compiler; `auto` takes "
+        "what was measured to be faster on `cluster.gpu`, and PyTorch where nothing was measured.",
+        default=AUTO,
+    )
     deterministic: bool = setting("Only algorithms that give the same bits on each run.", default=False)

@@ -22,7 +22,7 @@ UNITS = {
 PLAIN = {"int": "300", "float": "0.37", "str": '"other"'}
 UNCHANGED = {
     "data.packing=stream", "precision.compute=fp32", "precision.compute=bf16", "precision.master=fp32",
-    "training.execution=auto",
+    "training.execution=auto", "training.kernels=library",
     "memory.checkpointing=off", "memory.checkpointing=budget(limit: 7 GiB)",
     "communication.aggregate=all_reduce", "parallel.shard=none", "cluster.device=auto",
     "data.source=digits()", "data.source=random()", "optimizer.nesterov=true", "observe.sample=sample()",
@@ -59,7 +59,9 @@ def meaning(files: dict[str, str]) -> str:
 
 def said(source: Source, flag: str) -> bool:
     """Whether a setting is warned of as without effect, or changes what `dskc plan` predicts of the named machine."""
-    if any("has no effect" in each.message for each in check(source, overrides=[flag]).sink):
+    checked = check(source, overrides=[flag])
+    planned(checked)
+    if any("has no effect" in each.message for each in checked.sink):
         return True
     ranks = 'cluster.gpu="H100"', "parallel.world_size=16", "parallel.gpu_per_node=8"
     return flag.startswith(("cluster.", "checkpoint.recover_within")) and predictions(source, *ranks) != predictions(
