@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..dsl.source import Span
+from .fusion.show import groups_data
 from .node import Cost, Node, Objective, Parameter
 from .placement import Placement
 from .plan import Plan
@@ -29,6 +30,8 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     if plan.layout.world > 1:
         data |= {"layout": asdict(plan.layout), "syncs": [asdict(sync) for sync in plan.syncs]}
         data |= {"stages": [asdict(stage) for stage in plan.stages]} if plan.stages else {}
+    if any(group.generated for group in plan.groups):
+        data |= {"groups": groups_data(plan)}
     return {name: plain(value) for name, value in data.items()}
 
 

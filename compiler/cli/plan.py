@@ -85,13 +85,15 @@ def run(args: argparse.Namespace) -> int:
 
 def tables(plan: Plan, spec: Spec) -> list[str]:
     """The components of a model in one process; the prediction where there are several ranks, or a machine is named."""
+    from ..fusion.show import shown as groups
     from ..planner.predict import predict
     from ..planner.show import shown
 
     one = spec.parallel.world_size == 1
     named = any(origin.span is not None for path, origin in spec.origins.items() if path.startswith("cluster."))
     found = [table(plan, spec)] if one else []
-    return [*found, shown(plan, spec, predict(plan, spec))] if named or not one else found
+    fused = [groups(plan)] if plan.groups else []
+    return [*found, *([shown(plan, spec, predict(plan, spec))] if named or not one else []), *fused]
 
 
 def timeline(plan: Plan, spec: Spec, file: Path) -> int:
