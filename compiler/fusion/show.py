@@ -15,7 +15,8 @@ NOTE = "moved: by the ops one by one -> by kernels, in one micro-batch; torch.co
 def shown(plan: Plan) -> str:
     """A table of the groups, with what each saves over all of its calls."""
     times = runs(plan)
-    rows = [("fusion group", "in", "calls", "forward moved", "backward moved", "saved", "run by")]
+    head = ("fusion group", "in", "calls", "forward moved", "backward moved", "saved", "run by")
+    rows: list[tuple[str, ...]] = [head]
     whole = 0
     for group in plan.groups:
         count = times[group.body]
