@@ -66,6 +66,8 @@ LAYOUTS = {
     "pipeline2-interleaved": ("world_size=2", "pipeline_depth=2", "schedule=interleaved(2)"),
     "pipeline2-gpipe": ("world_size=2", "pipeline_depth=2", "schedule=gpipe"),
     "pipeline2xdata2xtensor2": ("world_size=8", "pipeline_depth=2", "tensor_model_parallel=2"),
+    "pipeline2xzero1": ("world_size=4", "pipeline_depth=2", "shard=optimizer"),
+    "pipeline2xzero3": ("world_size=4", "pipeline_depth=2", "shard=parameters"),
     "pipeline2xzero1xtensor2": ("world_size=8", "pipeline_depth=2", "tensor_model_parallel=2", "shard=optimizer"),
 }
 """What a rank of a layout is called in the table, and its settings of `parallel`."""
@@ -115,6 +117,9 @@ CASES = (
     Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2", 1),
     Case("stdlib_gpt", "bf16", "full", MICRO, "pipeline2-interleaved"),
     Case("stdlib_gpt", "bf16", "full", MICRO, "pipeline2xdata2xtensor2"),
+    Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2xzero1xtensor2"),
+    Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2xzero1", 1),
+    Case("stdlib_gpt", "bf16", "off", MICRO, "pipeline2xzero3"),
     Case("bert", "bf16", "selective", LARGE, "zero2"),
     Case("bert", "fp32", "off", LARGE, "data2"),
     Case("bert", "bf16", "sqrt", LARGE, "zero3xtensor2"),

@@ -12,6 +12,7 @@ from ..lower.parameters import Owned, owned
 from ..node import Body, Node, Value
 from ..passes.precision import WIDTH
 from ..plan import Plan
+from .buckets import BUCKET, IN_FLIGHT, Buckets
 from .gathered import ROOT, Path, Sharded
 from .ledger import Ledger
 from .pipelined import Known, play_schedule
@@ -24,8 +25,6 @@ ROUNDING = 0.02
 """Share that the caching allocator of CUDA adds by rounding sizes to 512 bytes and blocks to 2 MiB: an assumption."""
 FRAGMENTS = 0.04
 """Share that lies idle between them: an assumption, not measured."""
-BUCKETS = 4 * (25 << 20)
-"""Bytes of gradients that `runtime.replicated` has on their way at a time."""
 
 
 Layers = dict[Path, tuple[int, int]]
@@ -57,10 +56,13 @@ def _rank(plan: Plan, spec: Spec, rank: int, known: Known) -> StageMemory:
         play_schedule(plan, spec, runner, stages, known)
     else:
         for part in reversed(range(min(spec.training.gradient_accumulation, 2))):
+            tape.buckets = Buckets(ledger) if not part and plan.layout.data > 1 and shares == 1 else None
             micro_batch(plan, runner, last=not part)
-    if plan.layout.data > 1 and shares == 1:
+            if tape.buckets:
+                tape.buckets.finish()
+    if plan.layout.data > 1 and shares == 1 and stages:  # a schedule has many backward passes; all is sent after it
         ledger.doing = "gradients added up over the data axis"
-        ledger.burst(min(BUCKETS, 4 * trained), "communication")
+        ledger.burst(min(IN_FLIGHT * BUCKET, 4 * trained), "communication")
     if shares > 1 and stages:
         largest = max((size for size, _ in layers.values()), default=0)
         ledger.doing = "gradients scattered over the data axis"

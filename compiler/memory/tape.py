@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..passes.precision import WIDTH
+from .buckets import Buckets
 from .gathered import Sharded
 from .ledger import Amounts, Ledger, Storage, Top
 
@@ -82,7 +83,7 @@ class Tape:
 
     `uses` counts the nodes that give a parameter a gradient, `arrived` holds the sum until the last of them has.
     `reached` is the peak until the last node that saved something: a part that is run again ends there.
-    `sharded` has gradients of parameters that are cut up.
+    `sharded` has gradients of parameters that are cut up, `buckets` those that are added up while backward runs.
     """
 
     ledger: Ledger
@@ -92,6 +93,8 @@ class Tape:
     arrived: dict[tuple[str, ...], Storage] = field(default_factory=dict)
     uses: Counter[tuple[str, ...]] = field(default_factory=Counter)
     sharded: Sharded | None = None
+    buckets: Buckets | None = None
+    complete: int = 0  # bytes of gradients of parameters that are
     kind: str = "activations"
     recording: bool = True
     reached: Top | None = None
@@ -126,14 +129,18 @@ class Tape:
         self.uses.update(each.parameter for step in steps for each in step.inputs if each.parameter is not None)
         change: Amounts | None = None
         before: Amounts | None = None
+        gradients = complete = 0
         for entry in reversed(entries):
             if isinstance(entry, Mark):
-                change = None if before is None else self.ledger.since(before)
-                before = dict(self.ledger.now)
+                now = self._without_buckets()
+                change = None if before is None else {kind: now[kind] - before[kind] for kind in now}
+                before, gradients, complete = now, self.complete - complete, self.complete
             elif isinstance(entry, Many):
                 assert change is not None
-                self.ledger.shift(change, entry.count)
-                before = dict(self.ledger.now)
+                for _ in range(entry.count if self.buckets else 1):
+                    self.ledger.shift(change, 1 if self.buckets else entry.count)
+                    self._completed(gradients)
+                before, complete = self._without_buckets(), self.complete
             elif isinstance(entry, Again):
                 self._again(entry)
             elif isinstance(entry, Edge):
@@ -141,6 +148,17 @@ class Tape:
                 (self.sharded.close if entry.begins else self.sharded.open)(entry.path)
             else:
                 self._step(entry)
+
+    def _without_buckets(self) -> Amounts:
+        """What is held beside gradients on their way, of which each iteration does not send as many."""
+        now = dict(self.ledger.now)
+        now["communication"] -= self.buckets.size if self.buckets else 0
+        return now
+
+    def _completed(self, size: int) -> None:
+        self.complete += size
+        if self.buckets:
+            self.buckets.add(size)
 
     def _again(self, entry: Again) -> None:
         inner = entry.run()
@@ -177,12 +195,14 @@ class Tape:
             self.sharded.gradient(path, made, each.count)
         elif path in self.leaves:
             self.ledger.drop(made)  # added to the gradient that is there, in place
+            self._completed(4 * each.count)
         else:
             if made.holders > 1 or each.dtype != "fp32":  # ZeRO adds up what it has gathered in low precision in fp32
                 self.ledger.drop(made)
                 made = self.ledger.new(4 * each.count)
             self.ledger.turn(made, "gradients")
             self.leaves[path] = made
+            self._completed(4 * each.count)
 
     def _sum(self, one: Storage, other: Storage, size: int) -> Storage:
         """Out of place, as autograd adds fake tensors; a GPU adds in place where it can, and takes less then."""

@@ -12,6 +12,7 @@ from ..plan import Plan
 from ..sharding.experts import refuse_whole_experts
 from ..sharding.findings import refuse_impossible, refuse_torn_sequence, refuse_unsplit, unused_sequence
 from ..sharding.masks import with_masks
+from ..sharding.prices import rates_of
 from ..sharding.rewrite import placed
 from ..sharding.search import Search
 from ..sharding.ties import owned_sites
@@ -25,7 +26,7 @@ def shard(plan: Plan, spec: Spec) -> Plan:
     refuse_torn_sequence(plan, spec)
     for axis, size in axes:
         if size > 1:
-            search = Search(plan, axis, size, layout.sequence_parallel, size)
+            search = Search(plan, axis, size, layout.sequence_parallel, size, rates_of(spec))
             refuse_impossible(search, spec)
             if axis == "tensor":
                 refuse_unsplit(search, spec)

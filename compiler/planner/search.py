@@ -12,6 +12,7 @@ from ..check_recompute import check_recompute
 from ..cluster import Machine, machine_of
 from ..layout import Layout
 from ..lower import Lowered
+from ..proof import combination, proven
 from .choice import Choice, changed, expert_of
 from .confirm import Confirmed, confirmed
 from .step import quick_step
@@ -172,12 +173,23 @@ def _portions(
         found.reject("the batch does not divide among the data ranks", f"{found.samples} samples, data {data}")
         return
     share = found.samples // data
+    larger = [count for count in _divisors(share) if count > MOST_SAMPLES]
+    if larger:
+        found.reject(f"micro-batches of more than {MOST_SAMPLES} samples are not tried", f"{name}: {larger[0]}")
     for micro in (count for count in _divisors(share) if count <= MOST_SAMPLES):
         for schedule, chunks in _schedules(found, fixed, depth, share // micro, name):
             for shard in SHARDS if data > 1 else ("none",):
                 if fixed.shard not in (None, shard) and data > 1:
                     continue
                 layout = Layout(data, depth, tensor, expert, shard, schedule, chunks, sequence, tables.machine.per_node)
+                if schedule == "zero_bubble" and shard == "parameters":
+                    found.reject("zero bubble takes gradients of parameters that ZeRO-3 has let go", name, len(ways))
+                    continue
+                if combination(layout) not in proven():
+                    found.reject(
+                        "no parity test has proven such a layout (docs/parity.md)", combination(layout), len(ways)
+                    )
+                    continue
                 for way in ways:
                     yield Choice(layout, micro, share // micro, way)
 

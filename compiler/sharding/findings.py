@@ -24,7 +24,7 @@ def refuse_unsplit(search: Search, spec: Spec) -> None:
     left = [use for use in heavy if not _split(use.solved)]
     if heavy and not left:
         return
-    ideal = Search(search.plan, search.axis, search.size, search.sequence, divisor=1)
+    ideal = Search(search.plan, search.axis, search.size, search.sequence, 1, search.rates)
     wished = list(uses_of(ideal))
     could = {(use.body, use.node.name) for use in wished if _heavy(ideal, use) and _split(use.solved)}
     missed = [use for use in left if (use.body, use.node.name) in could]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
+from ...dsl.spec import Spec
+from ..cluster import machine_of
 from ..dims import Dim, substitute
 from ..node import Node, Parameter, Tensor, Value
 from ..ops import OPS
@@ -14,11 +16,30 @@ from ..passes.precision import WIDTH
 from ..placement import Axis, Move
 from .places import Code
 
-# Rates of one H100 SXM (NVIDIA H100 data sheet, 2023): dense bf16, HBM3, NVLink per direction; and of one 400 Gb/s port
-# of InfiniBand, which the data axis crosses.
-FLOPS = 989e12
-MEMORY = 3.35e12
-LINK: Mapping[Axis, float] = {"tensor": 450e9, "data": 50e9, "expert": 50e9}
+
+@dataclass(frozen=True)
+class Rates:
+    """Per second and accelerator: operations in bf16, bytes of its memory, bytes of the link that each axis crosses."""
+
+    flops: float
+    memory: float
+    links: Mapping[Axis, float]
+
+
+def rates_of(spec: Spec) -> Rates:
+    """Those of the spec's cluster; of an H100 where it says none, so that a run on a CPU is laid out like a large one.
+
+    The tensor axis crosses the links of a node if it fits in one, the others the network.
+    """
+    cluster = type(spec.cluster)(**vars(spec.cluster) | {"gpu": spec.cluster.gpu or "H100"})
+    machine = machine_of(replace(spec, cluster=cluster))
+    inside, between = machine.node_link.bandwidth, machine.network.bandwidth
+    tensor = spec.parallel.tensor_model_parallel
+    wide = isinstance(tensor, int) and tensor > machine.per_node
+    links: dict[Axis, float] = {"tensor": between if wide else inside, "data": between, "expert": between}
+    return Rates(machine.peak("bf16"), machine.bandwidth, links)
+
+
 LATENCY = 1e-9
 """Seconds for starting a collective: far less than it takes, so that a model made small is laid out like the large one;
 among equals, fewer collectives win."""
@@ -43,6 +64,7 @@ class Prices:
     axis: Axis
     size: int
     sizes: Mapping[str, int]
+    rates: Rates
 
     def number(self, dim: Dim) -> float:
         """A size as a number; a symbol without one counts as 1."""
@@ -61,7 +83,7 @@ class Prices:
             return 0.0
         rounds = 2 if kind == "all_reduce" else 1
         passed = amount / self.size if kind == "all_to_all" else amount
-        return rounds * (LATENCY + (self.size - 1) / self.size * passed / LINK[self.axis])
+        return rounds * (LATENCY + (self.size - 1) / self.size * passed / self.rates.links[self.axis])
 
     def moves(self, moves: Iterable[Move]) -> float:
         """Seconds of the collectives inside an op."""
@@ -78,18 +100,18 @@ class Prices:
             elements = prod(map(self.number, parameter.shape))
             if parameter.trained:
                 held = elements / self.size if code[0] == "S" else elements
-                total += held * ADAMW_STEP / MEMORY
+                total += held * ADAMW_STEP / self.rates.memory
                 if self.axis != "data" and len(parameter.shape) > 1:
                     total += held * WHOLE_MATRIX
                 if code == "R":  # once per step, together with others: latency does not count
-                    total += 2 * 4 * elements / LINK[self.axis]
+                    total += 2 * 4 * elements / self.rates.links[self.axis]
         return total
 
     def work(self, node: Node, inputs: Sequence[Tensor], local: Sequence[float], split: bool) -> float:
         """Seconds of an op by its roofline, backward taking twice as long; `local` are bytes in and out."""
         share = 1 / self.size if split else 1.0
         flops = self.number(OPS[node.op].flops(node, inputs)) if node.op in OPS else 0.0
-        return 3 * max(share * flops / FLOPS, sum(local) / MEMORY)
+        return 3 * max(share * flops / self.rates.flops, sum(local) / self.rates.memory)
 
     def saved(self, node: Node, inputs: Sequence[Tensor], local: Mapping[Value, float], split: bool) -> float:
         """Seconds that stand for the memory that backward keeps; `local` has the bytes of known values."""
@@ -98,4 +120,4 @@ class Prices:
         for value, tensor in kept(OPS[node.op], node, inputs) if node.op in OPS else ():
             known = local.get(value) if value is not None else None
             total += share * self.bytes(tensor, "fp32") if known is None else known
-        return KEPT * total / MEMORY
+        return KEPT * total / self.rates.memory

@@ -26,7 +26,7 @@ from .eliminate import Key, Minimum, Name, Table, TooWide, minimise
 from .gradients import Carrying, carrying
 from .legal import Choice, Rules
 from .places import Code, conversion, whole
-from .prices import MEMORY, OTHERS_SAMPLES, Prices
+from .prices import OTHERS_SAMPLES, Prices, Rates
 from .ties import Ties, ties_of
 
 LEVELS = 4
@@ -78,6 +78,7 @@ class Search:
     size: int
     sequence: bool
     divisor: int
+    rates: Rates
     gradients: Carrying = field(init=False)
     rules: Rules = field(init=False)
     prices: Prices = field(init=False)
@@ -90,7 +91,7 @@ class Search:
         self.gradients = carrying(self.plan)
         self.rules = Rules(self.plan, self.axis, self.size, self.sequence, self.gradients, self.divisor)
         sizes = dict(self.plan.sizes)
-        self.prices = Prices(self.axis, self.size, sizes)
+        self.prices = Prices(self.axis, self.size, sizes, self.rates)
         self.ties = ties_of(self.plan)
 
     def problem(self, body: str) -> Problem:
@@ -150,7 +151,7 @@ class Search:
                 moved += OTHERS_SAMPLES
             moved += self.prices.collective(found.backward, amount) if carries else 0.0
             touched = amount / self.size if target[0] == "S" else amount
-            return moved + (0.0 if found.name == "copy" else 3 * touched / MEMORY)
+            return moved + (0.0 if found.name == "copy" else 3 * touched / self.rates.memory)
 
         return price
 
@@ -262,7 +263,7 @@ class _Builder:
         moved = prices.moves(choice.row.moves)
         held = prices.parameters(node.parameters, choice.parameters)
         if node.op in ("collective",):
-            return sum(amounts) / MEMORY
+            return sum(amounts) / prices.rates.memory
         shared = {value: amount / self.keepers.get(value, 1) for value, amount in local.items()}
         return prices.work(node, inputs, amounts, split) + prices.saved(node, inputs, shared, split) + moved + held
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -26,7 +28,9 @@ def predicted(source: Source, *flags: str) -> StageMemory:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the fake device is compiled")
-@pytest.mark.parametrize("words", ["digits", "vit_digits", "stdlib_gpt zero2", "stdlib_gpt sequence2"])
+@pytest.mark.parametrize(
+    "words", ["digits", "vit_digits", "stdlib_gpt zero2", "stdlib_gpt sequence2", "resnet50 fp32 data2"]
+)
 def test_within_five_percent_of_the_tracker(words: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "benchmarks/memory.py"), "--only", *words.split()]
@@ -80,3 +84,14 @@ def test_a_budget_that_nothing_fits_is_refused_with_numbers() -> None:
 
     assert refused.value.diagnostic.code == "E0408"
     assert "but the budget is" in refused.value.diagnostic.message
+
+
+def test_activations_grow_with_the_root_of_the_depth() -> None:
+    """Chen et al. 2016: n layers in segments of sqrt(n). Fitted over 16 to 256 layers, on logarithmic axes."""
+    depths = (16, 32, 64, 128, 256)
+    for kind, low, high in (("sqrt", 0.4, 0.6), ("off", 0.95, 1.05)):
+        flags = ("model.dim=64", f"memory.checkpointing={kind}", "precision.compute=fp32")
+        found = [predicted(example("stdlib_gpt"), *flags, f"model.depth={depth}") for depth in depths]
+        sizes = [each.activations + each.recompute + each.transient for each in found]
+        x, y = [math.log(depth) for depth in depths], [math.log(size) for size in sizes]
+        assert low < statistics.linear_regression(x, y).slope < high, (kind, sizes)

@@ -14,10 +14,12 @@ from dskc.compiler.plan import Plan
 from dskc.compiler.serialize import plan_data
 from dskc.compiler.sharding.convert import Conversions
 from dskc.compiler.sharding.eliminate import Table, minimise
+from dskc.compiler.sharding.prices import Rates, rates_of
 from dskc.compiler.sharding.search import Search
 from dskc.compiler.verify import verify
 from dskc.dsl.source import Source
 
+from ..emission.compiled import example
 from .examples import EXAMPLES, SEQUENCE, TENSOR, placed, placed_in, plan_of
 
 MODEL = """dsk 1
@@ -127,11 +129,27 @@ def test_one_rank_leaves_the_plan_as_it_is() -> None:
     assert plan_data(placed("stdlib_gpt", last="precision")) == plan_data(placed("stdlib_gpt"))
 
 
+RATES = Rates(1e15, 3e12, {"tensor": 400e9, "data": 50e9, "expert": 50e9})
+
+
+def test_prices_are_those_of_the_cluster() -> None:
+    def rates(*flags: str) -> Rates:
+        found = check(example("stdlib_gpt"), None, flags).spec
+        assert found is not None
+        return rates_of(found)
+
+    assert rates() == rates('cluster.gpu="H100"')
+    other = rates('cluster.gpu="A100-80GB"', "cluster.network=link(bandwidth: 10 GB/s)", "parallel.world_size=16")
+    assert other == Rates(312e12, 2039e9, {"tensor": 300e9, "data": 10e9, "expert": 10e9})
+    wide = rates('cluster.gpu="A100-80GB"', "parallel.world_size=16", "parallel.tensor_model_parallel=16")
+    assert wide.links["tensor"] == wide.links["data"] == 25e9
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_solved_exactly(name: str) -> None:
     plan = placed(name, last="precision")
     for axis in ("tensor", "data"):
-        search = Search(plan, axis, 2, sequence=True, divisor=2)
+        search = Search(plan, axis, 2, True, 2, RATES)
         search.problem("forward")
 
         assert set(search.levels.values()) == {0}
