@@ -186,9 +186,8 @@ def _portions(
                     found.reject("zero bubble takes gradients of parameters that ZeRO-3 has let go", name, len(ways))
                     continue
                 if combination(layout) not in proven():
-                    found.reject(
-                        "no parity test has proven such a layout (docs/parity.md)", combination(layout), len(ways)
-                    )
+                    why = "no parity test has proven such a layout (docs/parity.md)"
+                    found.reject(why, combination(layout), len(ways))
                     continue
                 for way in ways:
                     yield Choice(layout, micro, share // micro, way)

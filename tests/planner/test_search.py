@@ -147,3 +147,21 @@ def test_where_no_layout_fits_the_numbers_say_why() -> None:
     assert settled(found.checked).spec is None
     (error,) = [finding for finding in found.checked.sink if finding.code == "E0421"]
     assert "1.0 MiB" in error.message
+
+
+def test_what_is_not_tried_is_told() -> None:
+    given = checked("training.gradient_accumulation=256", "parallel.world_size=4")
+    found = search(given.spec, given.lowered, 1)
+
+    assert "micro-batches of more than 64 samples are not tried" in found.groups
+    assert "zero bubble takes gradients of parameters that ZeRO-3 has let go" in found.groups
+    assert "gpipe takes as long as 1F1B and holds every micro-batch at once" in found.groups
+
+
+def test_layouts_that_the_gate_would_refuse_are_not_among_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = checked()
+    monkeypatch.setattr("dskc.compiler.planner.search.proven", lambda: {"one/replicated/one": 1})
+    found = search(given.spec, given.lowered, 20)
+
+    assert {(each.choice.layout.data, each.choice.layout.shard) for each in found.best} == {(4, "none")}
+    assert any("no parity test" in why for why in found.groups)
