@@ -51,18 +51,23 @@ def test_there_are_specs() -> None:
     assert len(list(specs())) >= 2
 
 
-def test_the_readme_shows_the_example_and_its_program(tmp_path: Path) -> None:
+def test_the_readme_shows_its_specs_and_their_programs(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     example = ROOT / "examples" / "stdlib_gpt.dsk"
-    command = [sys.executable, "-m", "dskc.compiler.cli", "compile", str(example), "-o", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
-    written = "".join((tmp_path / name).read_text(encoding="utf-8") for name in ("model.py", "train.py"))
-    shown = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (layout,) = (spec for spec in re.findall(r"^```dsk\n(.*?)^```", readme, re.M | re.S) if "\nparallel {" in spec)
+    (tmp_path / "gpt.dsk").write_text(layout, encoding="utf-8")
+    written = ""
+    for spec in (example, tmp_path / "gpt.dsk"):
+        command = [sys.executable, "-m", "dskc.compiler.cli", "compile", str(spec), "-o", str(tmp_path / spec.stem)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        written += "".join(path.read_text(encoding="utf-8") for path in sorted((tmp_path / spec.stem).glob("*.py")))
+    shown = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
+    pieces = [piece for part in shown for piece in re.split(r"\n *\.\.\.\n|\n\n", part)]
 
     assert example.read_text(encoding="utf-8").partition("dsk 1\n")[2] in readme
-    assert len(shown) == 2
-    assert not [part for part in shown if part not in written], "copy the program into README.md again"
+    assert len(shown) == 4
+    assert not [piece for piece in pieces if piece not in written], "copy the program into README.md again"
 
 
 @each_document

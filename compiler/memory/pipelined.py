@@ -102,11 +102,11 @@ def _measured(plan: Plan, runner: Runner, stage: Stage, first: bool, changes: di
     player = runner.player
     given = {}
     nodes = plan.nodes(stage.body)
-    for index, node in enumerate(node for node in nodes if node.op == "input"):
-        received = index < len(stage.receives)
-        dtype = _format(node.dtypes, 0)
-        given[node.name, 0] = player.arrived(node.outputs[0], dtype) if received else batch(player, node)
     with _change(player.ledger) as change:
+        for index, node in enumerate(node for node in nodes if node.op == "input"):
+            received = index < len(stage.receives)
+            dtype = _format(node.dtypes, 0)
+            given[node.name, 0] = player.arrived(node.outputs[0], dtype) if received else batch(player, node)
         statements = [node for node in nodes if node.op != "input"]
         entries, results = forward(runner, stage.body, statements, given, plan.results[stage.body])
     changes["forward", first] = change()
