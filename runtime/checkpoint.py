@@ -30,7 +30,7 @@ from .near import Near, Tier
 from .pace import Cost
 from .parts import Parts
 from .recall import Recall
-from .sound import damage, refuse_non_finite, refuse_other_model, some
+from .sound import damage, lengths, refuse_non_finite, refuse_other_model, some
 from .tiers import Tiers, copied
 from .writer import (
     KINDS,
@@ -119,6 +119,7 @@ class Checkpoints:
         self._tiers = Tiers(near, folder, self.mesh)
         self._copying = ThreadPoolExecutor(1, "copy") if near else None
         self._copy: Future[str] | None = None
+        self._behind: Callable[[], str] | None = None  # copies the newest state where that has not begun
         self._crews: list[Crew] = []
 
     def steps(self) -> list[int]:
@@ -161,6 +162,12 @@ class Checkpoints:
         return saving is None or not saving.result()
 
     def finish(self) -> bool:
+        """Waits until the newest state is where all ranks see it; whether it is. All ranks together."""
+        written, behind = self._landed(), self._behind
+        self._behind = None
+        return (behind is None or not behind()) and written
+
+    def _landed(self) -> bool:
         """Waits for all that is in flight; whether it was written."""
         written = self._settle()
         copy, self._copy = self._copy, None
@@ -171,7 +178,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """The end of training, and an error in it, wait for the save in flight."""
-        self.finish()
+        self._landed()
 
     def _staged(self, model: Model, optimizer: torch.optim.Optimizer, position: Position, final: bool) -> Save:
         """What this rank writes; in the background a copy of it, since training changes the state."""
@@ -194,7 +201,8 @@ class Checkpoints:
 
     def _last(self, save: Save) -> str:
         """The last save goes where all ranks see it, and nothing stays near them."""
-        self.finish()
+        self._landed()
+        self._behind = None
         reason = self._published(save, lambda folder: write_files(save.files, folder, self.mesh), final=True)
         if not reason:
             self._tiers.leave()
@@ -221,9 +229,12 @@ class Checkpoints:
             free = self._crews[0].all(lambda: self._copy is None or self._copy.done())[0]
         except Unwritten:
             return ""
+        self._behind = None
         if free and self._copying is not None:
             near.held.add(save.step)
             self._copy = self._copying.submit(self._copy_out, save, near, rows)
+        else:
+            self._behind = lambda: self._copy_out(save, near, rows)
         return ""
 
     def _copy_out(self, save: Save, near: Near, rows: Rows) -> str:
@@ -277,10 +288,11 @@ class Checkpoints:
         for step in sorted({*near, *steps}, reverse=True):
             for tier in near.get(step, ()):
                 if found := self._recalled(tier, step, model, optimizer):
+                    console.LINE.note(f"going on from step {step}: {found.path}")
                     return agree.together(lambda found=found: self._set(found, model, optimizer, table), self.mesh)  # type: ignore[misc]
-            if step in steps and self._good(step):
-                path = self.path(step)
-                return agree.together(lambda path=path: self._load(path, model, optimizer, table), self.mesh)  # type: ignore[misc]
+            if step in steps and (position := self._checked(step, model, optimizer, table)):
+                console.LINE.note(f"going on from step {step}: {self.path(step)}")
+                return position
         if steps:
             raise RunError(
                 f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are named {DAMAGED}... now. "
@@ -305,17 +317,30 @@ class Checkpoints:
         files = recall.fetch(wanted)
         return None if files is None else Found(recall.path, recall.about, files[MODEL], files[TRAINING])
 
-    def _good(self, step: int) -> bool:
-        """Whether a checkpoint that all ranks see is whole; a damaged one is named and set aside."""
+    def _checked(
+        self, step: int, model: Model, optimizer: torch.optim.Optimizer | None, table: whole.Table
+    ) -> Position | None:
+        """Loads a checkpoint that all ranks see, and checks it meanwhile; a damaged one is named and set aside.
+
+        What was loaded of that is overwritten by the next older one, or nothing is trained.
+        """
         agree.together(lambda: self._refuse_unseen(step), self.mesh)
-        found = damage(self.path(step), self.mesh.rank, self.mesh.world) or ""
+        path, error, position = self.path(step), None, Position()
+        with ThreadPoolExecutor(1) as beside:
+            checking = beside.submit(damage, path, self.mesh.rank, self.mesh.world)
+            try:
+                if lengths(path):  # a map of a file that was cut short would end the process
+                    position = self._load(path, model, optimizer, table)
+            except Exception as raised:  # whatever damage leads to
+                error = raised
+            found = checking.result() or ""
         reason = next(filter(None, agree.everyone(found, self.mesh)), "")
         if not reason:
-            return True
+            return agree.together(lambda: _or_raise(position, error), self.mesh)
         console.LINE.note(f"warning: the checkpoint of step {step} is damaged ({reason}) and is passed over")
         self._tell("damaged", step, reason=reason)
         agree.together(lambda: self._set_aside(step), self.mesh)
-        return False
+        return None
 
     def _refuse_unseen(self, step: int) -> None:
         if not self.path(step).is_dir():
@@ -356,7 +381,6 @@ class Checkpoints:
             state.set_optimizer(model, optimizer, self._layout, found.training)
             state.set_random_states(self._layout, found.training)
             self._set_extra(path, about.get("extra", {}))
-        console.LINE.note(f"going on from step {about['step']}: {path}")
         return Position(about["step"], about["samples"])
 
     def _set_extra(self, path: Path, found: dict[str, dict[str, object]]) -> None:
@@ -366,3 +390,9 @@ class Checkpoints:
                 each.restore(found[name])
         if different := sorted(set(found) ^ set(self._extra)):
             console.LINE.note(f"note: {path} was written by a run with another set of parts: {some(different)}")
+
+
+def _or_raise(position: Position, error: Exception | None) -> Position:
+    if error is not None:
+        raise error
+    return position

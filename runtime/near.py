@@ -11,7 +11,6 @@ ranks. The old one goes when all nodes have the new one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -156,9 +155,8 @@ def whole(folder: Path, rows: Rows) -> bool:
         for name, row in rows.items():
             if (folder / name).stat().st_size != row["bytes"]:
                 return False
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
-                    return False
+            if tensorfile.sha256(folder / name) != row["sha256"]:
+                return False
     except (OSError, KeyError, TypeError):
         return False
     return True

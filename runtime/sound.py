@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import state, whole
+from . import state, tensorfile, whole
 from .errors import RunError
 from .guard import NonFiniteError
 from .layout import Layout, Model
@@ -40,14 +39,22 @@ def damage(path: Path, share: int = 0, shares: int = 1) -> str | None:
         return f"{MANIFEST} is no manifest"
 
 
+def lengths(path: Path) -> bool:
+    """Whether all files of a checkpoint have the sizes that its manifest says; `damage` tells what is wrong."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        return all((path / name).stat().st_size == row["bytes"] for name, row in manifest.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def _unlike(path: Path, row: dict[str, Any]) -> str | None:
     """How a file differs from what the manifest says of it."""
     size = path.stat().st_size
     if size != row["bytes"]:
         return f"{path.name} has {size:,} bytes instead of {row['bytes']:,}"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
-            return f"{path.name} has another checksum than when it was written"
+    if tensorfile.sha256(path) != row["sha256"]:
+        return f"{path.name} has another checksum than when it was written"
     return None
 
 

@@ -10,9 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +21,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from .output import Output
 
 KINDS = {
     torch.float64: "F64",
@@ -38,9 +38,9 @@ KINDS = {
 }
 
 
-PIECE = 32 << 20  # bytes that are written, and hashed beside it, at a time
-BEHIND = 4  # pieces that the hash may lag behind
-SMALL = 64 << 10  # bytes not worth another thread
+PIECE = 16 << 20  # bytes that are read at a time
+AHEAD = 4  # pieces that the disk is asked for beforehand
+LARGE = 64 << 20  # bytes of a file that is worth threads and buffers
 
 
 class Shaped(Protocol):
@@ -68,7 +68,7 @@ def write_each(
         header[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
-    return _write(path, [len(text).to_bytes(8, "little") + text], tensors)
+    return _write(path, [len(text).to_bytes(8, "little") + text], tensors, end)
 
 
 def write_json(path: Path, value: object) -> str:
@@ -84,38 +84,21 @@ def write_text(path: Path, text: str) -> str:
 def copy(source: Path, path: Path) -> str:
     """Copies a file and forces the copy to the disk; the SHA-256 of what was written."""
     data = torch.from_file(str(source), shared=False, size=source.stat().st_size, dtype=torch.uint8)
-    return _write(path, (), [data])
+    return _write(path, (), [data], len(data))
 
 
-def _write(path: Path, chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> str:
-    """Writes the file while one thread hashes it and another pushes to the disk what has been written."""
-    digest, hashed, pushed = hashlib.sha256(), deque[Future[None]](), None
-    with (
-        path.open("xb", buffering=0) as file,
-        ThreadPoolExecutor(1) as hasher,
-        ThreadPoolExecutor(1) as pusher,
-    ):
-        for data in _pieces(chunks, tensors):
-            if hashed or len(data) >= SMALL:
-                hashed.append(hasher.submit(digest.update, data))
-            else:
-                digest.update(data)
+def _write(path: Path, chunks: Sequence[bytes], tensors: Iterable[Tensor], size: int = 0) -> str:
+    """Writes a file of about `size` bytes."""
+    pieces = chain(map(memoryview, chunks), (_bytes(tensor).data for tensor in tensors))
+    if size >= LARGE:
+        return Output(path, write_all).write(pieces)
+    digest = hashlib.sha256()
+    with path.open("xb", buffering=0) as file:
+        for data in pieces:
             write_all(file.fileno(), data)
-            while len(hashed) > BEHIND:
-                hashed.popleft().result()
-            if len(data) == PIECE and (pushed is None or pushed.done()):
-                pushed = pusher.submit(os.fdatasync, file.fileno())
-        while hashed:
-            hashed.popleft().result()
+            digest.update(data)
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def _pieces(chunks: Iterable[bytes], tensors: Iterable[Tensor]) -> Iterator[memoryview]:
-    """All bytes of a file, at most `PIECE` at a time."""
-    for data in chain(map(memoryview, chunks), (_bytes(tensor).data for tensor in tensors)):
-        for start in range(0, len(data), PIECE):
-            yield data[start : start + PIECE]
 
 
 def _bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
@@ -129,6 +112,16 @@ def write_all(handle: int, data: memoryview) -> None:
     """One write may take fewer bytes than it was given; the next one then says why."""
     while len(data):
         data = data[os.write(handle, data) :]
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, of which the next pieces are on their way from the disk while one is hashed."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(PIECE))
+    with path.open("rb", buffering=0) as file:
+        for start in range(0, os.fstat(file.fileno()).st_size, PIECE):
+            os.posix_fadvise(file.fileno(), start, (1 + AHEAD) * PIECE, os.POSIX_FADV_WILLNEED)
+            digest.update(buffer[: file.readinto(buffer) or 0])
+    return digest.hexdigest()
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -167,10 +160,10 @@ class Reader:
         return found
 
     def read(self, name: str, start: Sequence[int] | None = None, shape: Sequence[int] = ()) -> Tensor:
-        """Elements start..start+shape of a tensor; without `start` all of it."""
-        if start is None or not len(start) or 0 in shape:
+        """Elements start..start+shape of a tensor; without `start` all of it, which is a view of the file."""
+        if start is None or not len(start) or 0 in shape or tuple(shape) == self.shape(name):
             whole: Tensor = self._file.get_tensor(name)
-            return whole if start is None or not len(start) else whole.new_empty(tuple(shape))
+            return whole.new_empty(tuple(shape)) if start is not None and 0 in shape else whole
         place = tuple(slice(first, first + size) for first, size in zip(start, shape, strict=True))
         part: Tensor = self._file.get_slice(name)[place]
         return part

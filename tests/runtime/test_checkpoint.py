@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dskc.runtime import guard, optimizer, sound, tensorfile
+from dskc.runtime import guard, optimizer, output, sound, tensorfile
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
+from dskc.runtime.near import Tier
 
 from . import faults
 
@@ -251,7 +253,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, capsys: pytest
 OPERATIONS = ("write", "fsync", "rename", "rmdir", "unlink", "mkdir")
 
 
-def dies_at(operation: int, folder: Path, background: bool) -> bool:
+def dies_at(operation: int, folder: Path, background: bool, near: Sequence[Tier]) -> bool:
     """Saves in a child process that is gone, without any cleaning up, at its n-th change of the disk."""
 
     def work() -> None:
@@ -268,7 +270,7 @@ def dies_at(operation: int, folder: Path, background: bool) -> bool:
             return call
 
         model, adamw = build()
-        checkpoints = Checkpoints(folder, plan="p", keep=1, background=background)
+        checkpoints = Checkpoints(folder, plan="p", keep=1, background=background, near=near)
         checkpoints.restore(model, adamw)
         for name in OPERATIONS:
             setattr(os, name, counted(getattr(os, name)))
@@ -282,21 +284,27 @@ def dies_at(operation: int, folder: Path, background: bool) -> bool:
     return code == 9
 
 
-@pytest.mark.parametrize("background", [False, True])
-def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path: Path, background: bool) -> None:
+@pytest.mark.parametrize(("background", "on_node"), [(False, False), (True, False), (True, True)])
+def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(
+    tmp_path: Path, background: bool, on_node: bool
+) -> None:
     _, model, _ = saved(tmp_path / "start", 1)
     steps, operation, died = set(), 0, True
     while died:
         folder = tmp_path / str(operation)
         shutil.copytree(tmp_path / "start", folder)
-        died = dies_at(operation, folder, background)
+        near = [Tier(folder / "near")] if on_node else []
+        died = dies_at(operation, folder, background, near)
         restored, adamw = build()
-        checkpoints = Checkpoints(folder, plan="p", keep=1)
+        checkpoints = Checkpoints(folder, plan="p", keep=1, near=near)
         steps.add(checkpoints.restore(restored, adamw).step)
         assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in restored.state_dict().items())
         # What was left unfinished is cleared by the next save.
         assert checkpoints.save(restored, adamw, Position(3, 48))
-        assert [path.name for path in folder.iterdir()] == ["step-00000003"]
+        assert checkpoints.finish()
+        left = {path.name for path in folder.iterdir()} - ({"near", "run.id"} if on_node else set())
+        assert left == {"step-00000003"}
+        assert [path.name for path in folder.glob("near/*/.*")] == []
         operation += 1
     assert steps == {1, 2}
     assert operation > 15
@@ -320,3 +328,29 @@ def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     assert sound.damage(checkpoints.path(1)) is None
     assert checkpoints.restore(*build()).step == 1
+
+
+@pytest.mark.parametrize("sizes", [(4096,), (40_000, 3), (65_536, 1, 8191), (3, 131_072)])
+def test_large_files_are_written_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    """Past the cache, through buffers: the same bytes and the same checksum, whatever the sizes."""
+    tensors = {str(n): torch.randint(0, 256, (size,), dtype=torch.uint8) for n, size in enumerate(sizes)}
+    expected = tensorfile.write(tmp_path / "small", tensors)
+    monkeypatch.setattr(tensorfile, "LARGE", 0)
+    monkeypatch.setattr(tensorfile, "Output", lambda path, write: output.Output(path, write, 8192))
+
+    assert tensorfile.write(tmp_path / "large", tensors) == expected
+    assert (tmp_path / "large").read_bytes() == (tmp_path / "small").read_bytes()
+    monkeypatch.setattr(tensorfile, "PIECE", 1000)
+    assert tensorfile.sha256(tmp_path / "large") == expected
+
+
+def test_a_large_file_that_the_disk_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(handle: int, data: memoryview) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(tensorfile, "LARGE", 0)
+    monkeypatch.setattr(tensorfile, "write_all", refuses)
+    with pytest.raises(OSError, match="No space left"):
+        tensorfile.write(tmp_path / "file", {"a": torch.zeros(100_000)})
