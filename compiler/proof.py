@@ -34,7 +34,8 @@ For every cell the small form of an example (same structure, small sizes) was co
 process. Both programs were run as they are, the first on up to 8 processes with gloo on a CPU. Compared were the
 gradients of one step for every parameter (norm of the difference relative to the norm) and the losses of ten steps.
 The bound is 1e-5 in fp32; models whose gradients are further off in fp32 by rounding alone are compared in fp64
-(bound 1e-9). `dskc verify` does the same for a spec of yours.
+(bound 1e-9). `dskc verify` does the same for a spec of yours. Zero bubble with ZeRO-3 is not tried: it takes
+gradients of parameters that ZeRO-3 has let go of (E0407).
 """
 
 

@@ -185,7 +185,7 @@ def _portions(
                 if schedule == "zero_bubble" and shard == "parameters":
                     found.reject("zero bubble takes gradients of parameters that ZeRO-3 has let go", name, len(ways))
                     continue
-                if combination(layout) not in proven():
+                if layout.world > 1 and combination(layout) not in proven():
                     why = "no parity test has proven such a layout (docs/parity.md)"
                     found.reject(why, combination(layout), len(ways))
                     continue

@@ -165,3 +165,9 @@ def test_layouts_that_the_gate_would_refuse_are_not_among_the_best(monkeypatch: 
 
     assert {(each.choice.layout.data, each.choice.layout.shard) for each in found.best} == {(4, "none")}
     assert any("no parity test" in why for why in found.groups)
+
+
+def test_one_rank_needs_no_proof() -> None:
+    given = checked("parallel.world_size=1")
+
+    assert search(given.spec, given.lowered, 1).best
