@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
-from . import agree, console, events, state, whole
+from . import agree, console, events, health, state, whole
 from .errors import RunError
 from .layout import Layout, Model
 from .near import Near, Tier
@@ -138,6 +138,7 @@ class Checkpoints:
         not finite raise `NonFiniteError` and are not written. In the `background` it returns when the state is copied,
         after the save before it has ended; then `finish` tells what became of it.
         """
+        health.beat("saving", "data")
         self._settle()
         begun = time.monotonic()
         agree.together(lambda: refuse_non_finite(model, position.step), self.mesh)
@@ -282,6 +283,7 @@ class Checkpoints:
         Damaged ones are named, set aside and passed over. Without any checkpoint the position is the start. The first
         rank says which there are; all of them check the files, each its share. Of one step the nearest is taken.
         """
+        health.beat("loading", "data")
         table = whole.table(state.model_blocks(model, self._layout), self.mesh)
         near = self._tiers.complete()
         steps: list[int] = json.loads(agree.first(json.dumps(self.steps()), self.mesh))

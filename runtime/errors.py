@@ -12,6 +12,17 @@ class RunError(Exception):
     """A run cannot go on for a reason that its user can remedy; the message says which."""
 
 
+class StopError(RunError):
+    """A run cannot go on, and would come to the same end if it were started again."""
+
+
+class Preempted(Exception):
+    """The run was told to end, and has saved."""
+
+
+PREEMPTED = 75  # the exit code of a run that was told to end: EX_TEMPFAIL of sysexits.h, "try again later"
+
+
 def positive(text: str) -> int:
     """A flag's whole number above 0; argparse turns the ValueError into a message with the flag's name."""
     number = int(text)
@@ -21,7 +32,7 @@ def positive(text: str) -> int:
 
 
 def main(program: Callable[[], None]) -> None:
-    """Runs a program; a `RunError` is printed and ends it with exit code 1, Ctrl-C with 130.
+    """Runs a program; a `RunError` is printed and ends it with exit code 1, Ctrl-C with 130, SIGTERM with 75.
 
     Of many ranks each says which it is, and an error of any kind ends its process at once, so that torchrun ends the
     others rather than let them wait for it.
@@ -32,6 +43,8 @@ def main(program: Callable[[], None]) -> None:
     except RunError as error:
         print(f"\nerror{f' on rank {rank}' if rank else ''}: {error}", file=sys.stderr)
         _end(1, at_once=bool(rank))
+    except Preempted:
+        _end(PREEMPTED, at_once=bool(rank))
     except KeyboardInterrupt:
         if rank in ("", "0"):
             print("\nstopped", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from . import totals
+from . import health, totals
 from .errors import RunError
 from .layout import Layout, Model, modules
 
@@ -28,7 +28,7 @@ def mean(
     one. `counted` is what function `counted` gives: each target that counts has the same weight then, wherever it is.
     Read from the device once, at the end.
     """
-    found = _values(model, objectives, ((_size(batch), batch) for batch in batches), counted, 1)
+    found = _values(model, objectives, ((_size(batch), batch) for batch in batches), counted, Layout())
     return _means(*found, geometric)
 
 
@@ -46,7 +46,7 @@ def mean_over_ranks(
     Each objective is this rank's share of the mean over a batch of all ranks: over the data axis the shares add up to
     it. Stages of a pipeline that do not have an objective give zero for it.
     """
-    names, sizes, values = _values(model, objectives, batches, counted, layout.mesh.axis("data").size)
+    names, sizes, values = _values(model, objectives, batches, counted, layout)
     return _means(names, sizes, totals.over_stages(values, layout), geometric)
 
 
@@ -83,10 +83,10 @@ def _values(
     objectives: Callable[..., dict[str, Tensor]],
     batches: Iterable[tuple[int, Batch]],
     counted: Tensor | None,
-    ranks: int,
+    layout: Layout,
 ) -> tuple[list[str], list[int], Tensor]:
     """Names of the objectives, the samples of each batch, and the values [batch, objective] in float64."""
-    parts = modules(model)
+    parts, ranks = modules(model), layout.mesh.axis("data").size
     training = [part.training for part in parts]
     names: list[str] = []
     sizes, rows = [], []
@@ -94,6 +94,7 @@ def _values(
         for part in parts:
             part.eval()
         for size, batch in batches:
+            health.pause(layout.mesh)
             known = {} if counted is None else {"counted": counted * (_size(batch) * ranks)}
             found = objectives(**batch, **known)
             names = list(found)

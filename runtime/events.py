@@ -88,10 +88,15 @@ def append(path: Path, line: str) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The records of a run, the oldest first; lines that a crash has cut short are left out."""
+    """The records of a run, the oldest first."""
     path = run / FILE
+    return parse(path.read_bytes()) if path.is_file() else []
+
+
+def parse(text: bytes) -> list[dict[str, Any]]:
+    """The records in a part of the file; lines that a crash has cut short are left out."""
     records = []
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for line in text.decode("utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
         except ValueError:

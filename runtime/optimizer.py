@@ -76,9 +76,8 @@ def clip_norm(model: Model, limit: float = float("inf"), layout: Layout | None =
         norm = nn.utils.get_total_norm(gradients)
     else:
         device = next(parameter.device for _, parameter in named_parameters(model))
-        norm = _norm_over_ranks(
-            [g for g, (n, p) in zip(gradients, named, strict=True) if _counts(n, p, layout)], device
-        )
+        counts = [_counts(name, parameter, layout) for name, parameter in named]
+        norm = _norm_over_ranks(_chosen(gradients, counts, True), _chosen(gradients, counts, False), device)
     if limit != float("inf"):
         _scale(gradients, limit, norm)
     return norm
@@ -91,9 +90,17 @@ def _counts(name: str, parameter: Tensor, layout: Layout) -> bool:
     return split and sharded and layout.is_first_copy(name)
 
 
-def _norm_over_ranks(gradients: list[Tensor], device: torch.device) -> Tensor:
-    square = nn.utils.get_total_norm(gradients) ** 2 if gradients else torch.zeros((), device=device)
-    square = square.to(device, torch.float32)
+def _chosen(gradients: list[Tensor], counts: list[bool], kind: bool) -> list[Tensor]:
+    return [gradient for gradient, count in zip(gradients, counts, strict=True) if count == kind]
+
+
+def _norm_over_ranks(gradients: list[Tensor], copies: list[Tensor], device: torch.device) -> Tensor:
+    """`copies` of what other ranks count add nothing, but for values that are not finite: all ranks hear of these."""
+    square = torch.zeros((), device=device)
+    if gradients:
+        square = square + (nn.utils.get_total_norm(gradients) ** 2).to(device, torch.float32)
+    if copies:
+        square = square + 0.0 * nn.utils.get_total_norm(copies).to(device, torch.float32)
     dist.all_reduce(square)
     return square.sqrt()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import sys
 import time
@@ -71,7 +72,7 @@ class Record:
         self.steps, self.per_step, self.unit, self.every = steps, per_step, unit, every
         self.title, self.progress = title, progress
         self._waiting: list[tuple[float, ...]] = []  # steps not yet recorded: loss, seconds, gradient norm
-        self._done = 0
+        self._done, self._left_out = 0, 0
         self._step = start
         self._seconds = 0.0  # running mean of a step's time
         self._first = 0.0  # when the first step ended
@@ -79,10 +80,7 @@ class Record:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _hold(folder)
-            kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= start]
-            with cache.creating(self.path) as temporary:
-                temporary.write_text("".join(kept), "utf-8")
-            self._file = self.path.open("a", encoding="utf-8", buffering=1)  # one line at a time
+            self._open(start)
         except OSError as error:
             raise RunError(f"cannot record the run in {folder}: {error.strerror}") from error
         self._board = board.Board(folder / "tensorboard", start) if tensorboard else None
@@ -90,8 +88,27 @@ class Record:
             console.LINE.note(f"all {steps} steps of this run are done; another run folder starts from the beginning")
         self._last = time.perf_counter()
 
-    def step(self, step: int, loss: float, rate: float, norm: float | None = None) -> None:
-        """Takes note of one optimizer step; `step` counts those done, so the first is 1."""
+    def _open(self, step: int) -> None:
+        """Drops what lies beyond a step."""
+        kept = [json.dumps(record) + "\n" for record in read(self.path) if record["step"] <= step]
+        with cache.creating(self.path) as temporary:
+            temporary.write_text("".join(kept), "utf-8")
+        self._file = self.path.open("a", encoding="utf-8", buffering=1)  # one line at a time
+
+    def go_back(self, step: int) -> None:
+        """The run goes on from an earlier step: what was recorded beyond it has not happened."""
+        if not self.writes:
+            return
+        self._waiting.clear()
+        with self._training_first():
+            self._file.close()
+            self._open(step)
+
+    def step(self, step: int, loss: float, rate: float, norm: float | None = None, left_out: int = 0) -> None:
+        """Takes note of one optimizer step; `step` counts those done, so the first is 1.
+
+        `left_out` are steps that a guard has skipped or taken back so far. A loss that is not finite is none to record.
+        """
         sys.audit("dskc.step", step)  # for whoever watches the ranks from outside, as `dskc chaos` does
         if not self.writes:
             return
@@ -102,8 +119,10 @@ class Record:
         if self._done == 1:
             self._first = now
         self._seconds = seconds if self._done <= 2 else SMOOTH * self._seconds + (1.0 - SMOOTH) * seconds
-        self._waiting.append((loss, seconds) if norm is None else (loss, seconds, norm))
-        if step % self.every == 0 or step == self.steps:
+        self._left_out = left_out
+        if math.isfinite(loss) and (norm is None or math.isfinite(norm)):
+            self._waiting.append((loss, seconds) if norm is None else (loss, seconds, norm))
+        if self._waiting and (step % self.every == 0 or step == self.steps):
             self._record(step, rate)
         if self.progress and (console.LINE.due() or self._done == 1 or step == self.steps):
             console.LINE.update(self._progress(step, loss, rate, norm))
@@ -113,6 +132,7 @@ class Record:
         loss, seconds, *norm = (sum(values) / len(self._waiting) for values in zip(*self._waiting, strict=True))
         self._waiting.clear()
         values = {"loss": loss, "rate": rate, **({"gradient_norm": norm[0]} if norm else {})}
+        values |= {"left_out": self._left_out} if self._left_out else {}
         self._write(step, "train", {**values, f"{self.unit}_per_second": self.per_step / seconds})
 
     def _progress(self, step: int, loss: float, rate: float, norm: float | None) -> str:
@@ -122,6 +142,7 @@ class Record:
             f"loss {loss:.4f}",
             f"lr {rate:.2e}",
             *([] if norm is None else [f"norm {norm:.2f}"]),
+            *([f"{self._left_out} left out"] if self._left_out else []),
         ]
         if self._done > 1:  # the first step also compiles and warms up: its time says nothing about those after it
             pace = (self._last - self._first) / (self._done - 1)  # evaluations and checkpoints included

@@ -21,7 +21,11 @@ examples:
   dskc run gpt.dsk --set training.steps=50 -o build/short
 
 Checkpoints, metrics.jsonl and loss.png are in the run folder (build/gpt/run).
-exit codes: that of the program; 0 fine, 1 errors in the spec or the run, 2 wrong usage, 130 stopped with Ctrl-C"""
+A rank that fails is started again with the others; what happens is in events.jsonl, beside these.
+exit codes: that of the program; 0 fine, 1 errors in the spec or the run, 2 wrong usage, 75 told to end by SIGTERM, and
+saved, 130 stopped with Ctrl-C"""
+
+PREEMPTED = 75  # as in runtime/errors.py; torchrun ends with 1 then, whatever its ranks end with
 
 OWN_STORE = ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
 """Ranks that are started again meet in a store of their own: the old one holds addresses of ranks that are gone."""
@@ -56,29 +60,47 @@ def launch(folder: Path, args: argparse.Namespace) -> int:
     command = [sys.executable, str(folder / "train.py")]
     if ranks > 1:
         # `--`: torchrun would take `--run` for an abbreviation of its own flags
-        command[1:1] = ["-m", "torch.distributed.run", "--standalone", *torchrun_flags(folder, ranks), "--"]
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", *torchrun_options(folder, ranks), "--"]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-        os.environ.setdefault(*OWN_STORE)
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as in launch/torchrun.sh
     for flag, value in (("--run", args.folder), ("--steps", args.steps), ("--device", args.device)):
         command += [flag, str(value)] if value is not None else []
     sys.stdout.flush()
+    code = followed(command)
+    return PREEMPTED if code == 1 and preempted(Path(args.folder or folder / "run")) else code
+
+
+def followed(command: list[str]) -> int:
+    """Runs a command to its end; SIGTERM is handed on to it."""
     with subprocess.Popen(command) as process:
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too, which ends in order
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too, which ends in order
+        terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             code = process.wait()
         finally:
-            signal.signal(signal.SIGINT, previous)
+            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, terminate)
     return 128 - code if code < 0 else code
 
 
-def torchrun_flags(folder: Path, ranks: int) -> list[str]:
-    """Those of `launch/torchrun.sh`: ranks that fail are started again."""
+def torchrun_options(folder: Path, ranks: int) -> list[str]:
+    """Those of `launch/torchrun.sh`, for all ranks on this machine."""
     from ..emit.launch import options
     from ..recovery.ladder import Ladder
 
-    predicted = json.loads((folder / "plan.json").read_text("utf-8"))["predicted"]
-    found = options(1, ranks, Ladder(**predicted["recovery"]["time_outs"]))
-    return [word for name, value in found for word in (f"--{name}", value)]
+    predicted = json.loads((folder / "plan.json").read_text("utf-8"))["predicted"]["recovery"]
+    ladder = Ladder(**predicted["time_outs"])
+    return [f"--{name}={value}" for name, value in options(1, ranks, ladder)]
+
+
+def preempted(run: Path) -> bool:
+    """Whether the last thing that happened to a run is that it was told to end."""
+    path = run / "events.jsonl"
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+    try:
+        return bool(lines) and json.loads(lines[-1]).get("event") == "preempted"
+    except ValueError:
+        return False
 
 
 def ranks_of(folder: Path) -> int:

@@ -21,8 +21,8 @@ LONGEST: Final = 40
 """Characters of a job's name: Kubernetes makes host names of at most 63 of it."""
 
 
-RESTARTS: Final = 3
-"""Of the ranks, by torchrun."""
+RESTARTS: Final = 1000
+"""Of the ranks, by torchrun, in the life of one launcher; the program itself ends a run that gets nowhere."""
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,17 @@ class Saves:
     entered: bool = False
 
 
-def saves(spec: Spec, constants: Constants, length: Length, layout: Layout, recovery: Recovery) -> Saves:
-    """How this run saves itself."""
+def saves(
+    spec: Spec, constants: Constants, length: Length, layout: Layout, recovery: Recovery, extra: str = ""
+) -> Saves:
+    """How this run saves itself, with the state of an `extra` part."""
     found = _interval(spec, constants, length, layout, recovery)
     keep = constants.add("KEEP", spec.checkpoint.keep, "checkpoint.keep")
     arguments = ['run / "checkpoints"', "PLAN", f"keep={keep}", *(["layout=LAYOUT"] if layout.world > 1 else [])]
     arguments += ["background=True"] if spec.checkpoint.async_ else []
     tiers = _tiers(spec, constants, layout)
     arguments += [f"near=[{', '.join(tiers)}]"] if tiers else []
+    arguments += [f"extra={{{extra}}}"] if extra else []
     return replace(
         found,
         made=tuple(bracketed("checkpoints = checkpoint.Checkpoints(", arguments, ")", 4)),

@@ -7,7 +7,7 @@ from typing import Final
 
 from ...dsl.spec import Spec
 from ..layout import Layout
-from .layout import bracketed, fits, indented
+from .layout import fits, indented
 
 ONE: Final = (
     "python train.py                      # goes on from the newest checkpoint of the run folder",
@@ -95,14 +95,6 @@ def batches(layout: Layout) -> list[str]:
 def counted(given: str, layout: Layout) -> list[str]:
     """How many targets of these batches count."""
     return [f"counted = totals.counted(counts, {given}{', LAYOUT' if layout.data > 1 else ''})"]
-
-
-def finite(layout: Layout) -> tuple[str, ...]:
-    """The loss of the whole step, of which each rank of the data axis has a share, and the norm as numbers."""
-    loss = "totals.over_data(loss, LAYOUT)" if layout.data > 1 else "loss"
-    loss = "totals.over_stages(loss, LAYOUT)" if layout.pipeline > 1 else loss
-    arguments = ("position.step + 1", f"loss={loss}", "gradient_norm=norm")
-    return tuple(bracketed("values = guard.finite(", arguments, ")", 12))
 
 
 def _batch(layout: Layout) -> list[str]:

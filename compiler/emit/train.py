@@ -19,15 +19,17 @@ from . import pipeline, step
 from .constants import Constants, Length
 from .counts import perplexities
 from .data import DataText, data_text
+from .guard import Guard, guard
 from .huggingface import Checkpoint, constant
 from .layout import bracketed, indented
 from .model import bodies_of, class_names, millions, predicted_value, scalars
 from .saves import Saves, saves
 from .text import comment, literal, quoted
+from .times import times
 from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
 
-ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "optimizer", "record", "schedule")
+ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "health", "optimizer", "record", "schedule")
 
 
 def train_view(
@@ -60,22 +62,27 @@ def train_view(
     rate = _rate(spec, constants, length, steps)
     norm = _norm(spec, constants, layout)
     evaluate_when = _evaluate_when(spec, length)
-    saving = saves(spec, constants, length, layout, recovery)
+    functions = after_steps(bodies)
+    buffers = any(not each.parameter.trained for each in parameters)
+    guarding = guard(spec, constants, layout, _after_step(functions, layout), buffers)
+    saving = saves(spec, constants, length, layout, recovery, guarding.saved)
     record = _record(spec, plan, constants, length, steps, data, saving.entered)
     sample = _sample(spec, plan, forward, constants)
     validates = spec.data.validation > 0
     counts = bool(plan.counts.masks)
     validation = _validation(spec, plan, constants, counts) if validates else ()
-    functions = after_steps(bodies)
     modules = {*ALWAYS, *data.modules, *(("evaluate",) if validates else ()), *(("layers",) if functions else ())}
     modules |= {"generate"} if sample else set()
-    modules |= {"initialize"} if layout.world > 1 else set()
-    modules |= set(saving.modules) - {"time"}
-    modules |= {"totals"} if layout.data > 1 or plan.stages or counts else set()
+    modules |= {"initialize"} if layout.world > 1 else {"recovery"}
+    modules |= set(saving.modules) - {"time"} | set(guarding.modules)
+    modules |= {"totals"} if counts else set()
     modules |= {"pipeline"} if plan.stages else set()
     loading, writing = _interchange(spec, interchange, constants, data, layout)
     modules |= {"huggingface"} if interchange else set()
     modules |= {"export"} if spec.export.safetensors is not None else set()
+    watching = _watch(spec, constants)
+    if layout.world == 1:
+        constants.rows["TIMES"] = times(spec, recovery)
     return TrainView(
         title=f"Trains `{comment(plan.name)}`. Written by dskc from {spec_file}; yours to edit.",
         usage=step.usage(layout),
@@ -94,9 +101,11 @@ def train_view(
         build=(*(pipeline.build(spec, layout) if plan.stages else step.build(layout, model)), *loading),
         objectives=_objectives(spec, f"{comment(plan.name)}, {size}", bool(plan.stages)),
         compute=pipeline.compute(layout, counts) if plan.stages else step.compute(spec, layout, counts),
-        finite=step.finite(layout),
+        guard=guarding,
+        watch=watching,
+        passing=_passing(spec, length),
+        logged=_logged(guarding),
         norm=norm,
-        after_step=_after_step(functions, layout),
         validates=validates,
         validated=("running", "pipeline.Pipeline") if plan.stages else ("model", model),
         validation_type=data.kind,
@@ -107,6 +116,30 @@ def train_view(
         sample=sample,
         finish=(*writing, *(("write_sample(model, coder)",) if sample else ())),
     )
+
+
+def _watch(spec: Spec, constants: Constants) -> str:
+    """What `health.watch` takes."""
+    arguments = [
+        "flags.run",
+        "TIMES",
+        f"attempts={constants.add('ATTEMPTS', spec.checkpoint.attempts, 'checkpoint.attempts')}",
+    ]
+    if spec.checkpoint.skip_failing is not None:
+        name = constants.add("SKIP_FAILING", spec.checkpoint.skip_failing, "checkpoint.skip_failing")
+        arguments.append(f"skip_failing={name}")
+    return ", ".join(arguments)
+
+
+def _logged(guarding: Guard) -> str:
+    """What `log.step` takes."""
+    known = ["position.step", 'values["loss"]', "rate", 'values["gradient_norm"]']
+    return ", ".join([*known, *([guarding.logged] if guarding.logged else [])])
+
+
+def _passing(spec: Spec, length: Length) -> tuple[str, ...]:
+    """Passes over the samples of a step that fails again and again."""
+    return () if spec.checkpoint.skip_failing is None else (f"health.pass_over(position, {length.per_step()})",)
 
 
 def _imports(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .guard import Guard
 from .saves import Saves
 
 
@@ -60,7 +61,9 @@ class TrainView:
     build, finish       lines that make the model, and what is done after the last step
     compute             lines of a step that give every gradient and the loss
     validated           what `validate` takes: its name and type
-    finite              lines that read loss and norm of the whole step
+    guard               lines that judge loss and norm, and update
+    watch               what `health.watch` takes
+    passing, logged     lines that pass over samples; what is recorded of a step
     saves               the lines around `checkpoints.save`
     """
 
@@ -81,9 +84,11 @@ class TrainView:
     build: tuple[str, ...]
     objectives: tuple[str, ...]
     compute: tuple[str, ...]
-    finite: tuple[str, ...]
+    guard: Guard
+    watch: str
+    passing: tuple[str, ...]
+    logged: str
     norm: str
-    after_step: tuple[str, ...]
     validates: bool
     validated: tuple[str, str]
     validation_type: str

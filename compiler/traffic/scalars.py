@@ -10,7 +10,7 @@ from .model import Traffic, row
 
 
 def scalars(plan: Plan, bodies: Sequence[str]) -> Iterator[Traffic]:
-    """Counts of targets (int64), the loss and loads over the data axis, the loss over stages, the norm over all ranks.
+    """Counts of targets (int64) and loads over the data axis; the norm and the loss, with a word more, over all ranks.
 
     `bodies` are those that a rank runs.
     """
@@ -18,12 +18,10 @@ def scalars(plan: Plan, bodies: Sequence[str]) -> Iterator[Traffic]:
     if layout.data > 1:
         counts = 8 * len(plan.counts.masks)
         yield from (row("data", "all_reduce", "scalars", counts, layout.data),) if counts else ()
-        yield row("data", "all_reduce", "scalars", 4, layout.data)
         for body in bodies:
             yield from _loads(plan, body)
-    if layout.pipeline > 1:
-        yield row("pipeline", "all_reduce", "scalars", 4, layout.pipeline)
     yield row("world", "all_reduce", "scalars", 4, layout.world)
+    yield row("world", "all_reduce", "scalars", 8, layout.world)
 
 
 def _loads(plan: Plan, body: str) -> Iterator[Traffic]:

@@ -16,6 +16,13 @@ class Checkpoint(Record):
     async_: bool = setting("Saves while training goes on.", default=False)
     peer_copy: bool = setting("Keeps each save in the memory of its node and of the next one.", default=False)
     local: str | None = setting("Folder on a disk of each node that each save is written to first.", default=None)
+    attempts: int = setting("Starts in a row without a new step, after which the run stops.", default=3, least=1)
+    skip_failing: int | None = setting(
+        "Starts in a row that fail at the same step, after which its samples are left out; never where `none`. "
+        "Each of the `attempts` is that many then.",
+        default=None,
+        least=1,
+    )
     recover_within: Seconds | None = setting(
         "Most time from a failure until training is where it was; time-outs follow from it.", default=None, above=0
     )

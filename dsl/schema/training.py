@@ -20,6 +20,37 @@ class Every(Record):
 
 
 @record
+class Skip(Record):
+    """Leaves such a step out: its samples are consumed, weights and optimizer stay as they are."""
+
+    kind = "skip"
+    deviations: float | None = setting(
+        "Standard deviations above the median that are a spike; values that are not finite alone where `none`.",
+        default=6.0,
+        above=0,
+    )
+    window: int = setting("Steps that median and deviation are taken of.", default=128, least=4, most=10_000)
+    most: int = setting("Such steps in a row, after which the run stops.", default=10, least=1)
+
+
+@record
+class RollBack(Record):
+    """Goes back to the newest checkpoint, and on from there."""
+
+    kind = "roll_back"
+    then: Literal["skip", "retry"] = setting(
+        "Goes on with the samples that follow, or with the same ones again.", default="skip"
+    )
+    deviations: float | None = setting(
+        "Standard deviations above the median that are a spike; values that are not finite alone where `none`.",
+        default=6.0,
+        above=0,
+    )
+    window: int = setting("Steps that median and deviation are taken of.", default=128, least=4, most=10_000)
+    most: int = setting("Times at one step, after which the run stops.", default=3, least=1)
+
+
+@record
 class Training(Record):
     """How long training runs. One of `steps`, `epochs` and `tokens` says the length."""
 
@@ -39,5 +70,10 @@ class Training(Record):
         "Who runs what can be fused: Triton kernels written for this model, or PyTorch and its compiler; `auto` takes "
         "what was measured to be faster on `cluster.gpu`, and PyTorch where nothing was measured.",
         default=AUTO,
+    )
+    loss_guard: Skip | RollBack | None = setting(
+        "What becomes of a step whose loss or gradient norm is not finite, or leaps up; "
+        "where `none`, the run stops at values that are not finite.",
+        default=None,
     )
     deterministic: bool = setting("Only algorithms that give the same bits on each run.", default=False)

@@ -56,6 +56,8 @@ SPECS: tuple[tuple[Source, tuple[str, ...]], ...] = (
     (GPT, ('data.source=parquet("x")', "data.tokenizer=bytes", "data.vocab=256")),
     (GPT, ('data.source=tokens("x")', "data.tokenizer=none", "data.vocab=99")),
     (GPT, ("memory.checkpointing=budget(200 MiB)",)),
+    (GPT, ("training.loss_guard=skip()",)),
+    (GPT, ("training.loss_guard=roll_back()",)),
     (DIGITS, ()),
     (RANDOM, ()),
     (LLAMA, ()),

@@ -20,6 +20,7 @@ from dskc.runtime import (
     errors,
     evaluate,
     guard,
+    health,
     initialize,
     optimizer,
     packing,
@@ -28,7 +29,6 @@ from dskc.runtime import (
     schedule,
     sources,
     tokenizer,
-    totals,
 )
 from torch import nn
 
@@ -56,6 +56,7 @@ EVALUATE_EVERY = 100  # stdlib_gpt.dsk:35
 CHECKPOINT_EVERY = 100  # stdlib_gpt.dsk:56
 KEEP = 2  # stdlib_gpt.dsk:57
 LOG_EVERY = 10
+ATTEMPTS = 3
 
 
 def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
@@ -105,6 +106,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     position = checkpoints.restore(model, updates)
     # Stages are not compiled: the schedule takes their graphs apart.
     console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, eager")
+    health.ready(checkpoints, model, updates, position, last)
 
     with record.Record(
         run,
@@ -129,15 +131,14 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             norm = optimizer.clip_norm(model, CLIP, LAYOUT)
             updates.step()
             updates.zero_grad()
-            values = guard.finite(
-                position.step + 1, loss=totals.over_stages(loss, LAYOUT), gradient_norm=norm
-            )
+            values = guard.finite(position.step + 1, loss, norm, LAYOUT)
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step % EVALUATE_EVERY == 0 or position.step == last:
                 log.evaluation(position.step, validate(running, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
+            health.step()
 
 
 def main() -> None:
@@ -147,7 +148,8 @@ def main() -> None:
     parser.add_argument("--steps", type=errors.positive, help="stop after this step")
     parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
-    train(flags.run, flags.steps, flags.device or device.choose())
+    with health.watch(flags.run, TIMES, attempts=ATTEMPTS):
+        train(flags.run, flags.steps, flags.device or device.choose())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dskc.runtime import (
     evaluate,
     generate,
     guard,
+    health,
     initialize,
     optimizer,
     packing,
@@ -28,7 +29,6 @@ from dskc.runtime import (
     schedule,
     sources,
     tokenizer,
-    totals,
 )
 
 from model import Gpt
@@ -57,6 +57,7 @@ KEEP = 2  # stdlib_gpt.dsk:57
 LOG_EVERY = 10
 SAMPLE_TOKENS = 200
 TEMPERATURE = 0.8
+ATTEMPTS = 3
 
 
 def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
@@ -115,6 +116,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     objectives = device.compiled(model.objectives, place)
     how = "eager" if device.missing_compiler(place) else "compiled"
     console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, {how}")
+    health.ready(checkpoints, model, updates, position, last)
 
     with record.Record(
         run,
@@ -142,15 +144,14 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             norm = optimizer.clip_norm(model, CLIP, LAYOUT)
             updates.step()
             updates.zero_grad()
-            values = guard.finite(
-                position.step + 1, loss=totals.over_data(loss, LAYOUT), gradient_norm=norm
-            )
+            values = guard.finite(position.step + 1, loss, norm, LAYOUT)
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step % EVALUATE_EVERY == 0 or position.step == last:
                 log.evaluation(position.step, validate(model, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
+            health.step()
     write_sample(model, coder)
 
 
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--steps", type=errors.positive, help="stop after this step")
     parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
-    train(flags.run, flags.steps, flags.device or device.choose())
+    with health.watch(flags.run, TIMES, attempts=ATTEMPTS):
+        train(flags.run, flags.steps, flags.device or device.choose())
 
 
 if __name__ == "__main__":

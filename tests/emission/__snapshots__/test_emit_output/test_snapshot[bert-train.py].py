@@ -20,8 +20,10 @@ from dskc.runtime import (
     device,
     errors,
     guard,
+    health,
     optimizer,
     record,
+    recovery,
     schedule,
 )
 
@@ -41,6 +43,17 @@ WARMUP = 0
 CLIP = 1.0  # bert.dsk:29
 KEEP = 3
 LOG_EVERY = 10
+ATTEMPTS = 3
+# How long this run waits for what, in seconds. Each is shorter than the next: what knows most
+# about a fault is the first to notice it.
+TIMES = recovery.Times(
+    heartbeat=300,  # a rank that has finished nothing for so long hangs, and is ended
+    collective=600,  # a collective waits for the other ranks
+    store=686,  # the same until the first step is done: ranks join, load, compile
+    rendezvous=1316,  # machines wait for each other
+    data=86_400,  # all wait for what one rank does alone
+    preemption=30,  # from the signal to the end by force
+)
 
 
 def load_data(place: torch.device) -> arrays.Random:
@@ -75,6 +88,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     objectives = device.compiled(model.objectives, place)
     how = "eager" if device.missing_compiler(place) else "compiled"
     console.LINE.note(f"bert, 109.5 M parameters on {device.describe(place)}, {how}")
+    health.ready(checkpoints, model, updates, position, last)
 
     with record.Record(
         run, STEPS, MICRO_BATCH, "samples", start=position.step, title="bert", every=LOG_EVERY
@@ -89,11 +103,12 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             norm = optimizer.clip_norm(model, CLIP)
             updates.step()
             updates.zero_grad()
-            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            values = guard.finite(position.step + 1, loss, norm)
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
+            health.step()
 
 
 def main() -> None:
@@ -103,7 +118,8 @@ def main() -> None:
     parser.add_argument("--steps", type=errors.positive, help="stop after this step")
     parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
-    train(flags.run, flags.steps, flags.device or device.choose())
+    with health.watch(flags.run, TIMES, attempts=ATTEMPTS):
+        train(flags.run, flags.steps, flags.device or device.choose())
 
 
 if __name__ == "__main__":

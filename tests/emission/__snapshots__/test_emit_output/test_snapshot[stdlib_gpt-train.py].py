@@ -21,9 +21,11 @@ from dskc.runtime import (
     evaluate,
     generate,
     guard,
+    health,
     optimizer,
     packing,
     record,
+    recovery,
     schedule,
     sources,
     tokenizer,
@@ -54,6 +56,17 @@ KEEP = 2  # stdlib_gpt.dsk:57
 LOG_EVERY = 10
 SAMPLE_TOKENS = 200
 TEMPERATURE = 0.8
+ATTEMPTS = 3
+# How long this run waits for what, in seconds. Each is shorter than the next: what knows most
+# about a fault is the first to notice it.
+TIMES = recovery.Times(
+    heartbeat=300,  # a rank that has finished nothing for so long hangs, and is ended
+    collective=600,  # a collective waits for the other ranks
+    store=681,  # the same until the first step is done: ranks join, load, compile
+    rendezvous=1311,  # machines wait for each other
+    data=86_400,  # all wait for what one rank does alone
+    preemption=30,  # from the signal to the end by force
+)
 
 
 def load_data(place: torch.device) -> tuple[packing.Tokens, packing.Tokens, tokenizer.Tokenizer]:
@@ -105,6 +118,7 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
     objectives = device.compiled(model.objectives, place)
     how = "eager" if device.missing_compiler(place) else "compiled"
     console.LINE.note(f"gpt, 5.5 M parameters on {device.describe(place)}, {how}")
+    health.ready(checkpoints, model, updates, position, last)
 
     with record.Record(
         run,
@@ -129,13 +143,14 @@ def train(run: Path, stop: int | None, place: torch.device) -> None:
             norm = optimizer.clip_norm(model, CLIP)
             updates.step()
             updates.zero_grad()
-            values = guard.finite(position.step + 1, loss=loss, gradient_norm=norm)
+            values = guard.finite(position.step + 1, loss, norm)
             position.step += 1
             log.step(position.step, values["loss"], rate, values["gradient_norm"])
             if position.step % EVALUATE_EVERY == 0 or position.step == last:
                 log.evaluation(position.step, validate(model, validation))
             if position.step % CHECKPOINT_EVERY == 0 or position.step == last:
                 checkpoints.save(model, updates, position, final=position.step == last)
+            health.step()
     write_sample(model, coder)
 
 
@@ -146,7 +161,8 @@ def main() -> None:
     parser.add_argument("--steps", type=errors.positive, help="stop after this step")
     parser.add_argument("--device", type=device.named, help="cpu or cuda (the GPU if there is one)")
     flags = parser.parse_args()
-    train(flags.run, flags.steps, flags.device or device.choose())
+    with health.watch(flags.run, TIMES, attempts=ATTEMPTS):
+        train(flags.run, flags.steps, flags.device or device.choose())
 
 
 if __name__ == "__main__":
