@@ -25,11 +25,13 @@ def review(plan: Plan, spec: Spec, lowered: Lowered, sink: Sink) -> None:
 
 def _sample(plan: Plan, spec: Spec, sink: Sink) -> None:
     """Advice where the text that a run shows at its end, because nothing else was said, is left out."""
-    from ..emit.model import bodies_of
-    from ..emit.train import is_cut, writes
-
     derived = spec.observe.sample is not None and spec.origins["observe.sample"].how == "derived"
-    if not derived or not is_cut(plan.layout) or not writes(plan, bodies_of(plan)["forward"]):
+    if not derived or plan.layout.tensor * plan.layout.pipeline == 1:
+        return
+    from ..emit.model import bodies_of
+    from ..emit.train import writes
+
+    if not writes(plan, bodies_of(plan)["forward"]):
         return
     axis, path = ("tensor", "parallel.tensor_model_parallel")
     if plan.layout.pipeline > 1:
