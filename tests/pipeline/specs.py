@@ -9,6 +9,7 @@ from torch import nn
 
 from dskc.compiler.build import check, planned
 from dskc.compiler.dims import substitute
+from dskc.compiler.emit.kernels import Kernels
 from dskc.compiler.emit.model import model_view
 from dskc.compiler.emit.render import render
 from dskc.compiler.emit.stages import stages_view
@@ -73,9 +74,8 @@ def cut(text: str, stages: int, *overrides: str) -> Plan:
 
 def modules(plan: Plan) -> ModuleType:
     """`model.py` of a plan, run."""
-    view = (
-        stages_view(plan, "m.dsk", "dskc.runtime", ()) if plan.stages else model_view(plan, "m.dsk", "dskc.runtime", ())
-    )
+    made = stages_view if plan.stages else model_view
+    view = made(plan, "m.dsk", "dskc.runtime", (), Kernels({}, {}, {}))
     module = ModuleType("model")
     exec(compile(render("program/model.py", view), "model.py", "exec"), module.__dict__)
     return module
