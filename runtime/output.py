@@ -19,8 +19,8 @@ from typing import Final
 
 import numpy as np
 
-PIECE: Final = 32 << 20  # bytes of a buffer
-BUFFERS: Final = 4
+PIECE: Final = 16 << 20  # bytes of a buffer
+BUFFERS: Final = 3
 BLOCK: Final = 4096  # what O_DIRECT writes is a multiple of
 
 

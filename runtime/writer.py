@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from .mesh import Mesh
 MODEL, TRAINING, STATE, MANIFEST = "model.safetensors", "training.safetensors", "state.json", "manifest.json"
 KINDS = MODEL, TRAINING
 UNFINISHED = ".writing-"
+SPLIT = 512 << 20  # bytes of a file, about
+THREADS = 4  # files that a rank writes at a time
 
 Files = Mapping[str, Mapping[str, Block]]
 """By kind of file the blocks that a rank owns."""
@@ -83,12 +86,28 @@ class Crew:
 
 
 def write_files(files: Files, folder: Path, mesh: Mesh) -> Rows:
-    """Writes what a rank owns."""
-    found = {}
+    """Writes what a rank owns; where that is much, to several files at a time, each hashed by a core of its own."""
+    chosen: dict[str, Mapping[str, Block]] = {}
     for kind, blocks in files.items():
         if blocks or mesh.world == 1:
-            path = folder / (kind if mesh.world == 1 else of_rank(kind, mesh.rank))
-            found[path.name] = row(path, parts.write(path, blocks))
+            name = kind if mesh.world == 1 else of_rank(kind, mesh.rank)
+            groups = _groups(blocks)
+            chosen |= {of_rank(name, n) if len(groups) > 1 else name: group for n, group in enumerate(groups)}
+    with ThreadPoolExecutor(THREADS if len(chosen) > len(files) else 1) as threads:
+        shas = list(threads.map(lambda name: parts.write(folder / name, chosen[name]), chosen))
+    return {name: row(folder / name, sha) for name, sha in zip(chosen, shas, strict=True)}
+
+
+def _groups(blocks: Mapping[str, Block]) -> list[dict[str, Block]]:
+    """Blocks for one file each, of `SPLIT` bytes or one block more."""
+    found: list[dict[str, Block]] = [{}]
+    held = 0
+    for name, block in blocks.items():
+        if held >= SPLIT:
+            found.append({})
+            held = 0
+        found[-1][name] = block
+        held += block.local.nbytes
     return found
 
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dskc.runtime import guard, optimizer, output, sound, tensorfile
+from dskc.runtime import guard, optimizer, output, sound, tensorfile, writer
 from dskc.runtime.checkpoint import Checkpoints, Position
 from dskc.runtime.errors import RunError
 from dskc.runtime.near import Tier
@@ -354,3 +354,17 @@ def test_a_large_file_that_the_disk_refuses_is_told(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tensorfile, "write_all", refuses)
     with pytest.raises(OSError, match="No space left"):
         tensorfile.write(tmp_path / "file", {"a": torch.zeros(100_000)})
+
+
+def test_a_large_state_lies_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SPLIT", 100)
+    checkpoints, model, _ = saved(tmp_path, 2)
+    assert len(writer.files_of(writer.MODEL, checkpoints.path(2))) > 2
+    assert len(writer.files_of(writer.TRAINING, checkpoints.path(2))) > 4
+    assert sound.damage(checkpoints.path(2)) is None
+
+    found, adamw = build()
+    assert checkpoints.restore(found, adamw).step == 2
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in found.state_dict().items())
+    writer.files_of(writer.MODEL, checkpoints.path(2))[1].unlink()
+    assert "No such file" in str(sound.damage(checkpoints.path(2)))
