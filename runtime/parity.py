@@ -231,7 +231,7 @@ def observe(
     gradients: list[Part] = []
     losses: list[float] = []
     with loaded(folder) as program, contextlib.redirect_stdout(io.StringIO()):
-        clip, finite = program.optimizer.clip_norm, program.guard.finite
+        clip, known = program.optimizer.clip_norm, program.guard.read
 
         def clip_norm(model: Any, *args: Any, **named: Any) -> Tensor:
             if not gradients:
@@ -239,13 +239,13 @@ def observe(
             return clip(model, *args, **named)  # type: ignore[no-any-return]
 
         def read(*args: Any) -> dict[str, float]:
-            numbers: dict[str, float] = finite(*args)
+            numbers: dict[str, float] = known(*args)
             losses.append(numbers["loss"])
             return numbers
 
         with (
             mock.patch.object(program.optimizer, "clip_norm", clip_norm),
-            mock.patch.object(program.guard, "finite", read),
+            mock.patch.object(program.guard, "read", read),
             contextlib.nullcontext() if dropout else without_dropout(),
             in_double(program) if exact else contextlib.nullcontext(),
         ):

@@ -103,15 +103,15 @@ def _loaded(folder: Path) -> Iterator[ModuleType]:
 
 def _patches(recorder: Recorder, train: Any, folder: Path, steps: int) -> Iterator[Any]:
     """Takes the place of what is no part of a step."""
-    finite, done = train.guard.finite, iter(range(1, steps + 1))
+    read, done = train.guard.read, iter(range(1, steps + 1))
 
     def count(*args: Any, **values: Any) -> dict[str, float]:
-        numbers: dict[str, float] = finite(*args, **values)
+        numbers: dict[str, float] = read(*args, **values)
         if next(done) == steps:
             raise _Done
         return numbers
 
-    yield mock.patch.object(train.guard, "finite", count)
+    yield mock.patch.object(train.guard, "read", count)
     yield mock.patch.object(train, "load_data", _data(train, Zeros(folder)))
     yield mock.patch.object(train.checkpoint.Checkpoints, "restore", return_value=Position())
     yield mock.patch.object(train.checkpoint.Checkpoints, "__init__", return_value=None)

@@ -38,7 +38,7 @@ LAYOUTS = {
     "zero 3, recomputed": (
         "stdlib_gpt", 2, (*SMALL_GPT, "parallel.shard=parameters", "memory.checkpointing=sqrt"),
     ),
-    "tensor": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.tensor_model_parallel=2")),
+    "tensor": ("stdlib_gpt", 2, (*SMALL_GPT, "parallel.tensor_model_parallel=2", "training.loss_guard=skip()")),
     "sequence, recomputed": ("stdlib_gpt", 2, (*SMALL_GPT, *TENSOR, "memory.checkpointing=full")),
     "sequence, selective": ("stdlib_gpt", 2, (*SMALL_GPT, *TENSOR, "memory.checkpointing=selective")),
     "sequence x zero 2": ("stdlib_gpt", 4, (*SMALL_GPT, *TENSOR, "parallel.shard=gradients")),
