@@ -155,8 +155,9 @@ def _begin(made: Watch, run: Path, attempts: int) -> None:
     records = events.read(run)
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     why = crashes.verdict(records, attempts * max(1, made.skip_failing))
-    if why is None and again and records and records[-1]["event"] == "stopped":
-        why = records[-1]["reason"]
+    if why is None and again:  # a rank that ended otherwise may have been the first to be noticed
+        last = [record for life in crashes.lives(records)[-1:] for record in life.records]
+        why = next((record["reason"] for record in last if record["event"] == "stopped"), None)
     if why is not None:
         raise StopError(why)
     ended = [life for life in crashes.lives(records)[-1:] if not life.orderly]

@@ -115,6 +115,7 @@ def _patches(recorder: Recorder, train: Any, folder: Path, steps: int) -> Iterat
     yield mock.patch.object(train, "load_data", _data(train, Zeros(folder)))
     yield mock.patch.object(train.checkpoint.Checkpoints, "restore", return_value=Position())
     yield mock.patch.object(train.checkpoint.Checkpoints, "__init__", return_value=None)
+    yield mock.patch.object(train.checkpoint.Checkpoints, "__exit__", return_value=None)
     yield mock.patch.object(train.checkpoint.Checkpoints, "finish")
     yield mock.patch.object(train.record, "Record", mock.MagicMock())
     yield mock.patch.object(torch, "compile", lambda function, *_, **__: function)
