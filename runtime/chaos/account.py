@@ -17,7 +17,8 @@ joined each other; until the state is loaded; until a step that had not been don
 
 LINES: Final = (
     (re.compile(r"failed \(exitcode: (-?\d+)\)"), "torchrun: exit code {} of a rank"),
-    (re.compile(r"error on rank (\d+)"), "rank {}: its collective failed"),
+    (re.compile(r"error on rank (\d+): no sign of life"), "the watchdog of rank {}"),
+    (re.compile(r"error on rank (\d+)"), "rank {}: a collective or another call failed"),
     (re.compile(r"(?i)closing .*process(?:es)?.* via signal|Signal (\d+) .*received"), "torchrun: signal {}"),
 )
 NOTICED: Final = ("died", "hang", "damaged", "save_failed", "preempted", "stopped")

@@ -39,11 +39,11 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("kill", "SIGKILL to a rank, at a step or in the middle of a save", ("started",),
+    Kind("kill", "SIGKILL to a rank, at a step or in the middle of a save", ("died",),
          {"rank": None, "at": "step", "after": 0.0}, weight=6),
-    Kind("segfault", "SIGSEGV to a rank", ("started",), {"rank": None, "at": "step", "after": 0.0}, weight=2),
+    Kind("segfault", "SIGSEGV to a rank", ("died",), {"rank": None, "at": "step", "after": 0.0}, weight=2),
     Kind("hang", "SIGSTOP to a rank: it is there and does nothing", ("hang",), {"rank": None}, weight=2),
-    Kind("node", "SIGKILL to all processes of a node at once", ("started",), {"node": None, "at": "step"}, weight=2),
+    Kind("node", "SIGKILL to all processes of a node at once", ("died", "started"), {"node": None, "at": "step"}, weight=2),
     Kind("rendezvous", "SIGKILL to the launcher that hosts the rendezvous", ("started",), weight=1),
     Kind("terminate", "SIGTERM to all launchers, as before a preemption", ("preempted",), weight=1),
     Kind("truncate", "the newest checkpoint loses the end of a file; then a rank is killed", ("damaged",),

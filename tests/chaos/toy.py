@@ -66,6 +66,8 @@ again = (run / "events.jsonl").exists()
 events.LOG.open(run)
 step, values = restore(run / "checkpoints")
 {on_resume}
+if again:
+    events.LOG.add("died")
 events.LOG.add("started")
 events.LOG.add("resumed", step)
 records = []
