@@ -39,7 +39,7 @@ SETTINGS: Final = (
     f"training.steps={STEPS}", "training.epochs=none", "training.tokens=none", "training.execution=eager",
     "precision.compute=fp32", "checkpoint.every=none", "checkpoint.recover_within=none", "cluster.mtbf=none",
     "observe.sample=none", "observe.tensorboard=false", "observe.progress=false", "observe.log_every=1",
-    "model.weights=none", "export.safetensors=none", "export.huggingface=none",
+    "model.weights=none", "parallel.elastic=none", "export.safetensors=none", "export.huggingface=none",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dskc.compiler.build import check, planned, settled
+from dskc.compiler.elastic import siblings
 from dskc.compiler.emit.huggingface import checkpoint
 from dskc.compiler.gate import gate
 from dskc.dsl.explain import codes, page, title
@@ -26,6 +27,7 @@ def found(path: Path, text: str) -> set[str]:
         gate(checked.spec, checked.sink)
         if plan is not None and not checked.sink.failed:
             checkpoint(checked.spec, checked.sink)
+            siblings(checked.spec, checked.sink)
     return {finding.code for finding in checked.sink}
 
 

@@ -74,9 +74,11 @@ def compile_spec(args: argparse.Namespace) -> Path | None:
         gate(checked.spec, sink)
         plan = planned(checked) if not sink.failed else None
         if plan is not None and not sink.failed:
+            from ..elastic import siblings
             from ..emit import program
 
-            files = program(checked.spec, plan, sink, args.standalone)
+            smaller = siblings(checked.spec, sink)
+            files = program(checked.spec, plan, sink, args.standalone, smaller) if not sink.failed else None
             if source is not None and files is not None:
                 files |= _tests(args, source, checked)
     show(list(sink), stream=sys.stderr)

@@ -9,9 +9,8 @@ from typing import Final
 from ...dsl.spec import Spec
 from ..layout import Layout
 from ..plan import Plan
-from ..recovery import Recovery
 from ..recovery.budget import POLL
-from ..recovery.ladder import Ladder
+from ..recovery.ladder import Ladder, last_call
 from .render import render
 from .text import comment
 
@@ -30,7 +29,7 @@ class LaunchView:
     """What the launch files say; `resource` is Kubernetes' name of the accelerator, None on CPUs.
 
     `options` are torchrun's, by name, beside those that say where machines meet; `grace` are the seconds between the
-    signal to end and the end by force.
+    signal to end and the end by force; an `elastic` run goes on with fewer machines.
     """
 
     title: str
@@ -43,17 +42,25 @@ class LaunchView:
     resource: str | None
     options: tuple[tuple[str, str], ...]
     grace: int
+    elastic: bool
+
+    @property
+    def program(self) -> str:
+        """What each rank runs."""
+        return "elastic.py" if self.elastic else "train.py"
 
 
-def launch_files(spec: Spec, plan: Plan, recovery: Recovery, spec_file: str) -> dict[str, str]:
-    """The files by their path; none where there is one rank."""
+def launch_files(spec: Spec, plan: Plan, ladder: Ladder, spec_file: str, least: int | None = None) -> dict[str, str]:
+    """The files by their path; none where there is one rank. `least` are the ranks that an elastic run goes on with."""
     if plan.layout.world == 1:
         return {}
-    view = launch_view(spec, plan.layout, recovery.ladder, plan.name, spec_file)
+    view = launch_view(spec, plan.layout, ladder, plan.name, spec_file, least)
     return {name: render(name, view) for name in FILES}
 
 
-def launch_view(spec: Spec, layout: Layout, ladder: Ladder, name: str, spec_file: str) -> LaunchView:
+def launch_view(
+    spec: Spec, layout: Layout, ladder: Ladder, name: str, spec_file: str, least: int | None = None
+) -> LaunchView:
     """The numbers of this run."""
     per_node = min(layout.gpu_per_node, layout.world)
     nodes = layout.world // per_node
@@ -63,13 +70,14 @@ def launch_view(spec: Spec, layout: Layout, ladder: Ladder, name: str, spec_file
     where = f"{nodes} machines with {part} each" if nodes > 1 else f"one machine with {part}"
     return LaunchView(
         comment(name), job_name(name), spec_file, where, nodes, per_node, PORT, resource,
-        options(nodes, per_node, ladder), ladder.preemption,
+        options(nodes, per_node, ladder, least), ladder.preemption, least is not None,
     )  # fmt: skip
 
 
-def options(nodes: int, per_node: int, ladder: Ladder) -> tuple[tuple[str, str], ...]:
+def options(nodes: int, per_node: int, ladder: Ladder, least: int | None = None) -> tuple[tuple[str, str], ...]:
     """What torchrun is told on each machine: how many ranks, how long it waits, how it ends and starts them."""
-    several = (("nnodes", str(nodes)),) if nodes > 1 else ()
+    fewest = f"{least // per_node}:" if least is not None else ""
+    several = (("nnodes", f"{fewest}{nodes}"),) if nodes > 1 else ()
     return (
         *several,
         ("nproc-per-node", str(per_node)),
@@ -83,7 +91,7 @@ def options(nodes: int, per_node: int, ladder: Ladder) -> tuple[tuple[str, str],
 def rendezvous(ladder: Ladder) -> str:
     """`--rdzv-conf` of the c10d backend, in seconds."""
     known = {
-        "join_timeout": ladder.rendezvous, "last_call_timeout": ladder.last_call,
+        "join_timeout": ladder.rendezvous, "last_call_timeout": last_call(ladder.heartbeat),
         "keep_alive_interval": ladder.keep_alive,
     }  # fmt: skip
     return ",".join(f"{name}={seconds}" for name, seconds in known.items())

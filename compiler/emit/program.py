@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from ...dsl.diagnostics import Sink
 from ...dsl.read import content
 from ...dsl.source import Span
 from ...dsl.spec import Spec
+from ..elastic import Sibling
 from ..memory import memory_of
 from ..plan import Plan
 from ..recovery import Recovery, recovery_of
@@ -21,7 +22,9 @@ from ..report import summary
 from ..serialize import plain, plan_data
 from ..version import VERSION
 from . import huggingface
+from .elastic import elastic_view
 from .externs import ExternFile, extern_files, fault
+from .huggingface import Checkpoint
 from .kernels import Kernels, kernel_file, kernels
 from .launch import launch_files
 from .model import bodies_of, model_view
@@ -30,14 +33,16 @@ from .render import render
 from .stages import stages_view
 from .standalone import PACKAGE, runtime_files
 from .text import file_name
-from .train import train_view, writes
+from .train import HOME, train_view, writes
 from .views import ModelView
 
-PROGRAM: Final = ("model.py", "kernels.py", "train.py", "parallel.py")
+PROGRAM: Final = ("model.py", "kernels.py", "train.py", "parallel.py", "elastic.py")
 
 
-def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dict[str, str] | None:
-    """Files of the program by their path in its folder; None after errors."""
+def program(
+    spec: Spec, plan: Plan, sink: Sink, standalone: bool = False, smaller: Sequence[Sibling] = ()
+) -> dict[str, str] | None:
+    """Files of the program by their path in its folder; None after errors. `smaller` are its layouts on fewer ranks."""
     bodies = bodies_of(plan)
     externs = extern_files(bodies.values())
     copies = _copies(externs, sink)
@@ -48,22 +53,56 @@ def program(spec: Spec, plan: Plan, sink: Sink, standalone: bool = False) -> dic
         return None
     runtime = PACKAGE if standalone else "dskc.runtime"
     recovery = recovery_of(plan, spec)
+    slowest = recovery_of(smaller[-1].plan, smaller[-1].spec) if smaller else recovery
     described = plan_json(spec, plan, recovery)
     digest = hashlib.sha256(described.encode()).hexdigest()
     name = file_name(spec.source.name)
-    generated = kernels(spec, plan)
-    model = render("program/model.py", _model(plan, name, runtime, externs, generated))
+    about = _About(externs, name, digest, runtime, interchange)
     files = {
-        "model.py": model,
-        **kernel_file(generated, model, plan.name, name, runtime),
-        "train.py": render("program/train.py", train_view(spec, plan, recovery, name, digest, runtime, interchange)),
+        **_layout(spec, plan, recovery, about),
         "plan.json": described,
-        **_parallel(spec, plan, recovery, name, runtime),
-        **launch_files(spec, plan, recovery, name),
+        **launch_files(spec, plan, slowest.ladder, name, min((each.world for each in smaller), default=None)),
         **copies,
     }
-    own = "".join(text for path, text in files.items() if path in PROGRAM)
+    for each in smaller:
+        files |= _sibling(each, about)
+    if smaller:
+        files["elastic.py"] = render("program/elastic.py", elastic_view(spec, plan, smaller, name, runtime))
+    own = "".join(text for path, text in files.items() if PurePath(path).name in PROGRAM)
     return files | runtime_files(own) if standalone else files
+
+
+@dataclass(frozen=True)
+class _About:
+    """What all layouts of a run share; `digest` is of the plan of the whole run."""
+
+    externs: Sequence[ExternFile]
+    name: str
+    digest: str
+    runtime: str
+    interchange: Checkpoint | None
+
+
+def _layout(spec: Spec, plan: Plan, recovery: Recovery, about: _About, home: str = HOME) -> dict[str, str]:
+    """The modules of one layout; `home` is the folder of the run's program."""
+    name, runtime = about.name, about.runtime
+    generated = kernels(spec, plan)
+    model = render("program/model.py", _model(plan, name, runtime, about.externs, generated))
+    train = train_view(spec, plan, recovery, name, about.digest, runtime, about.interchange, home)
+    return {
+        "model.py": model,
+        **kernel_file(generated, model, plan.name, name, runtime),
+        "train.py": render("program/train.py", train),
+        **_parallel(spec, plan, recovery, name, runtime),
+    }
+
+
+def _sibling(each: Sibling, about: _About) -> dict[str, str]:
+    """The same run on fewer ranks: its checkpoints are those of the whole run, and so is the plan that they name."""
+    recovery = recovery_of(each.plan, each.spec)
+    files = _layout(each.spec, each.plan, recovery, about, f"{HOME}.parent")
+    files["plan.json"] = plan_json(each.spec, each.plan, recovery)
+    return {f"{each.folder}/{path}": text for path, text in files.items()}
 
 
 def _parallel(spec: Spec, plan: Plan, recovery: Recovery, name: str, runtime: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ from .tree import Owned, after_steps, decaying, owned
 from .views import TrainView
 
 ALWAYS = ("checkpoint", "console", "device", "errors", "guard", "health", "optimizer", "record", "schedule")
+HOME = "Path(__file__).parent"
 
 
 def train_view(
@@ -40,6 +41,7 @@ def train_view(
     plan_hash: str,
     runtime: str,
     interchange: Checkpoint | None = None,
+    home: str = HOME,
 ) -> TrainView:
     """Everything `train.py` says."""
     bodies = bodies_of(plan)
@@ -49,7 +51,7 @@ def train_view(
     size = f"{millions(sum(scalars(each, plan.layout) for each in parameters))} parameters"
     constants = Constants(spec)
     constants.rows["PLAN"] = [f"PLAN = {quoted(plan_hash)}  # sha256 of plan.json"]
-    constants.rows["HERE"] = ["HERE = Path(__file__).parent"]
+    constants.rows["HERE"] = [f"HERE = {home}"]
     constants.add("SEED", spec.training.seed, "training.seed")
     layout = plan.layout
     length = Length(constants, layout.data)

@@ -16,10 +16,12 @@ from ..plan import Plan
 from ..planner.predict import step_of
 from ..planner.text import duration, size
 from .interval import lost, steps_of, young
-from .ladder import SLACK, STEPS, Ladder, heartbeat_of, ladder
+from .ladder import SLACK, STEPS, Ladder, heartbeat_of, ladder, last_call
 
 CHECKED: Final = 1.5e9
 """Bytes per second that a process hashes with SHA-256, with the instructions of the processor for it."""
+PEER: Final = 1e9
+"""Bytes per second that a rank sends to the next node for `peer_copy`, over TCP."""
 JOINING: Final = (2.0, 0.02)
 """Seconds of a rendezvous: agents that look once a second, and for each rank what it says in the store."""
 POLL: Final = 1
@@ -104,11 +106,11 @@ def recovery_of(plan: Plan, spec: Spec) -> Recovery:
     """The recovery of a plan after all passes."""
     machine, found = machine_of(spec), step_of(plan, spec)
     state = state_of(plan.layout, [rank.parameters for rank in found.ranks], spec)
-    step, writing = found.seconds, state.written / machine.shared_storage.write
+    step, writing = found.seconds, _writing(spec, machine, state)
     stall, lag = (state.of_rank / machine.host_link, writing) if spec.checkpoint.async_ else (writing, 0.0)
     budget, mtbf = spec.checkpoint.recover_within, spec.cluster.mtbf
     heartbeat = heartbeat_of(step, stall, budget)
-    fixed = (_detection(heartbeat, step, stall), *_starting(spec, machine, plan.layout, state))
+    fixed = (_detection(heartbeat, step, stall), *_starting(spec, machine, plan.layout, state, heartbeat))
     most = inf if budget is None else budget - seconds(fixed) - lag
     every = _every(spec, plan, step)
     if spec.checkpoint.every is AUTO:
@@ -148,20 +150,37 @@ def _detection(heartbeat: int, step: float, stall: float) -> Part:
     return Part("detection", heartbeat + POLL, source)
 
 
-def _starting(spec: Spec, machine: Machine, layout: Layout, state: State) -> tuple[Part, ...]:
+def _starting(spec: Spec, machine: Machine, layout: Layout, state: State, heartbeat: int) -> tuple[Part, ...]:
     each, all_of_them = JOINING
+    call = last_call(heartbeat) if spec.parallel.elastic else 0
     ranks, storage = layout.world, machine.shared_storage
-    reading, checking = state.read / storage.read, state.of_rank / CHECKED
+    checking = state.of_rank / CHECKED
+    reading, where = state.read / storage.read, f"{size(state.read)} from storage at {storage.read / 1e9:,.4g} GB/s"
+    if near(spec, machine):
+        reading, where = state.of_rank / PEER, f"{size(state.of_rank)} a rank from the memory of the next node"
     warm_up = machine.warm_up + (machine.compilation if compiles(spec) else 0.0)
+    waits = f", {call} s wait for lost machines" if call else ""
     kind = "set by `cluster.%s`"
     about = {
         "restart": kind % "start_up" if "start_up" in machine.given else "Python, imports, device",
-        "rendezvous": f"{ranks:,} ranks find each other" if ranks > 1 else "the agent starts again",
-        "load": f"{size(state.read)} from storage at {storage.read / 1e9:,.4g} GB/s, checked",
+        "rendezvous": f"{ranks:,} ranks find each other{waits}" if ranks > 1 else "the agent starts again",
+        "load": f"{where}, checked",
         "warm-up": kind % "warm_up" if "warm_up" in machine.given else "a first step" + ", compiled" * compiles(spec),
     }
-    times = (machine.start_up, each + all_of_them * ranks, reading + checking, warm_up)
+    times = (machine.start_up, each + all_of_them * ranks + call, reading + checking, warm_up)
     return tuple(Part(name, time, about[name]) for name, time in zip(about, times, strict=True))
+
+
+def near(spec: Spec, machine: Machine) -> bool:
+    """Whether each node's state is in the memory of another one, so that a lost node needs no storage."""
+    return spec.checkpoint.peer_copy and machine.nodes > 1
+
+
+def _writing(spec: Spec, machine: Machine, state: State) -> float:
+    """Until a save is where a lost node leaves it: in storage, or in memory here and on the next node."""
+    if near(spec, machine):
+        return state.of_rank / CHECKED + state.of_rank / PEER
+    return state.written / machine.shared_storage.write
 
 
 def compiles(spec: Spec) -> bool:

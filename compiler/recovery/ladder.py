@@ -46,14 +46,14 @@ class Ladder:
     preemption: int
 
     @property
-    def last_call(self) -> int:
-        """How long machines that are enough wait for the others to come back; some notice a fault a heartbeat later."""
-        return min(LAST_CALL, self.heartbeat)
-
-    @property
     def keep_alive(self) -> int:
         """Between signs of life of an agent, three of which may be missed: a lost machine is known before a hang is."""
         return max(1, min(KEEP_ALIVE, self.heartbeat // 6))
+
+
+def last_call(heartbeat: int) -> int:
+    """How long machines that are enough wait for the others to come back; some notice a fault a heartbeat later."""
+    return min(LAST_CALL, heartbeat)
 
 
 def heartbeat_of(step: float, stall: float, budget: float | None) -> int:

@@ -9,7 +9,7 @@ from ...dsl.source import Span
 from ...dsl.spec import Spec
 from ...dsl.values import AUTO, Quantity
 from ..planner.text import duration, size
-from .budget import Part, Recovery, compiles, seconds
+from .budget import Part, Recovery, compiles, near, seconds
 
 WASTEFUL = 0.1
 """The share of time lost to saves and failures that is worth a word."""
@@ -88,6 +88,8 @@ def _remedy(name: str, recovery: Recovery, spec: Spec) -> tuple[str, str]:
         return "cluster.storage", f"storage that writes faster than {storage.write / 1e9:,.4g} GB/s: `cluster.storage`"
     if name == "replay":
         return "training.gradient_accumulation", f"make a step shorter than {duration(recovery.step)}: {_shorter(spec)}"
+    if name == "load" and not near(spec, recovery.machine) and recovery.machine.nodes > 1:
+        return "cluster.storage", "read from the memory of other nodes: `peer_copy: true` in `checkpoint`"
     if name == "load":
         return "cluster.storage", f"storage that reads faster than {storage.read / 1e9:,.4g} GB/s: `cluster.storage`"
     if name == "restart":

@@ -29,6 +29,9 @@ class Parallel(Record):
     """Ranks and axes. With `auto` the planner searches and explains."""
 
     world_size: int = setting("Number of ranks.", default=1, least=1)
+    elastic: tuple[int, ...] | None = setting(
+        "World sizes that the run may go on with when machines are lost: `[256, 192]`.", default=None, least=1
+    )
     gpu_per_node: int | Auto = setting(
         "Ranks per node; `auto` is as many as there are, at most 8.", default=AUTO, least=1
     )

@@ -20,14 +20,17 @@ FLAGS = (
 )  # fmt: skip
 
 
-def launched(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def launched(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+    """The launch file of a program on the CPU of this machine, with torchrun as it is here."""
     binaries = folder.parent / "bin"
     binaries.mkdir(exist_ok=True)
     script = binaries / "torchrun"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m torch.distributed.run "$@"\n', "utf-8")
+    script.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m torch.distributed.run --local-addr localhost "$@"\n', "utf-8"
+    )
     script.chmod(0o755)
     path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)  # the script changes its folder
-    environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": path}
+    environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": path, **variables}
     return subprocess.Popen(
         ["bash", str(folder / "launch/torchrun.sh"), "--device", "cpu", *arguments],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
@@ -44,7 +47,7 @@ def ranks_of(launcher: int) -> list[int]:
                 parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
-            if parent == launcher and any(word.endswith(b"train.py") for word in words):
+            if parent == launcher and any(word.endswith((b"train.py", b"elastic.py")) for word in words):
                 found.append(int(entry.name))
     return sorted(found)
 

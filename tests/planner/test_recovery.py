@@ -156,6 +156,22 @@ def test_the_longest_part_is_named_with_its_setting(part: str) -> None:
     assert found.shortest > found.most
 
 
+def test_the_memory_of_other_nodes_is_nearer_than_storage() -> None:
+    flags = (
+        "parallel.world_size=16",
+        "parallel.gpu_per_node=8",
+        "cluster.storage=storage(read: 100 MB/s, write: 100 MB/s)",
+    )
+    text = GPT + "checkpoint { every: 20 steps, async: true, recover_within: 45 s }\n"
+    far, (error,) = predicted(text, *flags)
+    near, findings = predicted(text, *flags, "checkpoint.peer_copy=true")
+    assert error.code == "E0801"
+    assert findings == []
+    assert near.writing < far.writing / 2
+    (load,) = (part for part in near.fixed if part.name == "load")
+    assert "from the memory of the next node" in load.source
+
+
 def test_what_the_help_says_is_enough() -> None:
     text = GPT + "checkpoint { every: 1 steps, recover_within: 8 s }\n"
     _, (error,) = predicted(text)
