@@ -190,8 +190,9 @@ class _Search:
         for index in self._counting():
             self._repeat(index)
         self.fixed = {number.name for index, number in enumerate(self.numbers) if self._no_size(index)}
-        while self._try([self._halved(number) for number in self.numbers]):
-            pass
+        if not self._try([self._smallest(number) for number in self.numbers]):  # one trial, where it does
+            while self._try([self._halved(number) for number in self.numbers]):
+                pass
         for index in range(len(self.numbers)):
             while self._try(self._with(index, self._halved(self.numbers[index]))):
                 pass
@@ -225,6 +226,11 @@ class _Search:
             return number
         unit = gcd(number.value, 2 * self.layout.tensor * self.layout.expert)
         return number.at(number.value // 2 // unit * unit)
+
+    def _smallest(self, number: Number) -> Number:
+        """Halved as often as it can be."""
+        half = self._halved(number)
+        return number if half == number else self._smallest(half)
 
     def _try(self, numbers: list[Number], repeats: bool = False) -> bool:
         """Takes the numbers if the spec compiles with them, has its structure and is smaller."""
