@@ -3,6 +3,7 @@
     python benchmarks/chaos.py                    # 200 faults, ten a run
     python benchmarks/chaos.py --faults 30        # fewer
     python benchmarks/chaos.py --work DIR         # goes on with the runs of an earlier, interrupted call
+    python benchmarks/chaos.py --work DIR --done  # writes the result of those that are done, and runs nothing
 
 Every run has to end with the same bits, every fault has to fire and to leave its trace in the events. Results go to
 `results/chaos-<date>.json`. Runs that are done are kept in the work folder; a call with the same one skips them.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -121,6 +121,21 @@ def medians(faults: list[dict[str, Any]]) -> dict[str, float | None]:
     return {**parts, "total": middle([sum(seconds.values()) for seconds in found])}
 
 
+def table(figures: dict[str, Any]) -> str:
+    """The rows of `README.md`."""
+    head = ["fault", "count", "wrong", "steps again", *PARTS, "total"]
+    rows = [head, ["---"] * len(head)]
+    for kind, row in figures["kinds"].items():
+        seconds = ["" if value is None else f"{value:.2f}" for value in row["median_seconds"].values()]
+        again = "" if row["median_steps_replayed"] is None else f"{row['median_steps_replayed']:g}"
+        rows.append([kind, str(row["count"]), str(len(row["wrong"])), again, *seconds])
+    seconds = ["" if value is None else f"{value:.2f}" for value in figures["median_seconds"].values()]
+    rows.append(
+        ["all", str(figures["faults"]), str(sum(len(r["wrong"]) for r in figures["kinds"].values())), "", *seconds]
+    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def middle(values: list[float]) -> float | None:
     return round(statistics.median(values), 3) if values else None
 
@@ -131,17 +146,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--work", type=Path, default=Path("build/chaos"))
+    parser.add_argument("--done", action="store_true")
     flags = parser.parse_args()
     work = flags.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    now, begun, runs, loads = machine.describe(), time.monotonic(), [], []
+    now, begun, runs = machine.describe(), time.monotonic(), []
     for index in range(-(-flags.faults // EACH)):
+        if flags.done and not (work / f"run-{index:03}" / "chaos.json").exists():
+            continue
         runs.append(one(work, index, min(EACH, flags.faults - EACH * index)))
-        loads.append(os.getloadavg()[0])
         done = sum(len(run["faults"]) for run in runs)
         print(f"{done} of {flags.faults} faults, {time.monotonic() - begun:.0f} s", flush=True)
-    figures = {**summary(runs), "median_load": middle(loads), "details": runs}
-    print(json.dumps({key: value for key, value in figures.items() if key != "details"}, indent=2))
+    figures = {**summary(runs), "details": runs}
+    print(table(figures))
+    print({key: value for key, value in figures.items() if key not in ("details", "kinds")})
     print(machine.write("chaos", now, figures))
     return 0 if all(run["passed"] for run in runs) else 1
 
